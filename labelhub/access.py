@@ -1,0 +1,59 @@
+"""The only way to load a row for a person. Strangers get 404, members without the
+right role get 403.
+
+A site admin (`is_superuser`) counts as a manager of every project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404
+
+from labelhub.models import Membership, Project
+
+if TYPE_CHECKING:
+    from labelhub.models import User
+
+Role = Membership.Role
+
+JUDGES = frozenset({Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER})
+"""Who may take items from the queue."""
+READERS = frozenset({Role.REVIEWER, Role.MANAGER, Role.VIEWER})
+"""Who may read runs, snapshots and statistics; annotators stay blind."""
+MANAGERS = frozenset({Role.MANAGER})
+
+
+def projects_of(user: User) -> QuerySet[Project]:
+    if user.is_superuser:
+        return Project.objects.all()
+    return Project.objects.filter(memberships__user=user)
+
+
+def role_in(user: User, project: Project) -> str:
+    """The person's role there, or '' for a stranger."""
+    if user.is_superuser:
+        return Role.MANAGER
+    found = Membership.objects.filter(project=project, user=user).values_list("role")
+    return found[0][0] if found else ""
+
+
+def project_for(user: User, slug: str, roles: Collection[str]) -> Project:
+    """The project, if the person has one of these roles in it; `project.role` says which.
+
+    Somebody whose role there is another gets 403, except annotators asking for what
+    only readers may see: for them it does not exist, so that they stay blind.
+    """
+    try:
+        project = projects_of(user).get(slug=slug)
+    except Project.DoesNotExist:
+        raise Http404("No such project.") from None
+    project.role = role_in(user, project)
+    if project.role in roles:
+        return project
+    if project.role == Role.ANNOTATOR:
+        raise Http404("No such page.")
+    raise PermissionDenied

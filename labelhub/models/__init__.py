@@ -1,0 +1,24 @@
+"""One noun a file."""
+
+from __future__ import annotations
+
+from labelhub.models.event import Event
+from labelhub.models.judgment import Judgment
+from labelhub.models.project import Guideline, ImportBatch, Membership, Project
+from labelhub.models.prompt import Prompt, Response
+from labelhub.models.task import Assignment, Task
+from labelhub.models.user import User
+
+__all__ = [
+    "Assignment",
+    "Event",
+    "Guideline",
+    "ImportBatch",
+    "Judgment",
+    "Membership",
+    "Project",
+    "Prompt",
+    "Response",
+    "Task",
+    "User",
+]

@@ -1,0 +1,29 @@
+"""The audit trail. Rows are added, never changed."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Event(models.Model):
+    """Somebody did something: `project.paused`, `membership.added`, `import.removed` …"""
+
+    project = models.ForeignKey(
+        "labelhub.Project", models.PROTECT, null=True, related_name="events"
+    )
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    verb = models.CharField(max_length=60)
+    subject = models.CharField(max_length=100, blank=True)
+    """What it was done to, as `task:12`."""
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "-id"], name="event_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.subject}"

@@ -1,0 +1,173 @@
+"""A project, its people, its guidelines and what was imported into it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+
+class Project(models.Model):
+    class Kind(models.TextChoices):
+        PAIRWISE = "pairwise", "Pairwise: which of two responses is better"
+        BINARY = "binary", "Binary: is one response good or bad"
+
+    class Order(models.TextChoices):
+        RANDOM = "random", "Random"
+        IMPORTED = "imported", "As imported"
+
+    class Status(models.TextChoices):
+        OPEN = "open", "Open"
+        PAUSED = "paused", "Paused"
+        CLOSED = "closed", "Closed"
+
+    name = models.CharField(max_length=120, unique=True)
+    slug = models.SlugField(max_length=80, unique=True)
+    description = models.TextField(blank=True)
+    kind = models.CharField(max_length=10, choices=Kind)
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    judgments_per_task = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(25)],
+        help_text="How many people judge each task.",
+    )
+    lease_seconds = models.PositiveIntegerField(
+        default=1800,
+        validators=[MinValueValidator(60), MaxValueValidator(86_400)],
+        help_text="How long an item is kept for the person who opened it.",
+    )
+    order = models.CharField(max_length=10, choices=Order, default=Order.RANDOM)
+    allow_tie = models.BooleanField("offer “tie”", default=True)
+    allow_both_bad = models.BooleanField("offer “both bad”", default=True)
+    n_tasks = models.PositiveIntegerField(default=0, editable=False)
+    """Tasks that are not retired; kept by the importer, for COUNT(*) is slow."""
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    role: str = ""
+    """What the person at hand is here; set by `labelhub.access`, not stored."""
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(judgments_per_task__gte=1),
+                name="project_at_least_one_judgment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("labelhub:project", args=[self.slug])
+
+    @property
+    def is_pairwise(self) -> bool:
+        return self.kind == self.Kind.PAIRWISE
+
+    def current_guideline(self) -> Guideline | None:
+        return self.guidelines.order_by("-version").first()
+
+    def write_guideline(self, text: str, author: models.Model | None) -> Guideline:
+        """Add the next version; the ones before stay as they were judged by."""
+        newest = self.current_guideline()
+        if newest is not None and newest.text == text:
+            return newest
+        return self.guidelines.create(
+            version=newest.version + 1 if newest else 1, text=text, created_by=author
+        )
+
+
+class Membership(models.Model):
+    """What one person may do in one project."""
+
+    class Role(models.TextChoices):
+        ANNOTATOR = "annotator", "Annotator: judges"
+        REVIEWER = "reviewer", "Reviewer: judges and reads everything"
+        MANAGER = "manager", "Manager: imports, freezes, launches, invites"
+        VIEWER = "viewer", "Viewer: reads runs"
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(max_length=10, choices=Role)
+    n_judged = models.PositiveIntegerField(default=0, editable=False)
+    """Tasks this person has judged here, surplus included; kept by the queue."""
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "user"], name="membership_once_per_project"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.project_id}: {self.role}"
+
+
+class Guideline(models.Model):
+    """One version of what annotators are asked to do. Never edited."""
+
+    project = models.ForeignKey(Project, models.PROTECT, related_name="guidelines")
+    version = models.PositiveIntegerField()
+    text = models.TextField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "version"], name="guideline_version_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project_id} v{self.version}"
+
+
+class ImportBatch(models.Model):
+    """One import: its files, and what became of their rows."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        IMPORTING = "importing", "Importing"
+        COMPLETE = "complete", "Complete"
+        FAILED = "failed", "Failed"
+        REMOVED = "removed", "Removed"
+
+    project = models.ForeignKey(Project, models.PROTECT, related_name="imports")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    files = models.JSONField(default=list)
+    """[{"name", "sha256", "bytes", "rows"}], in the order given."""
+    sha256 = models.CharField(max_length=64)
+    """Over the files' own hashes and the options: the same import has the same."""
+    format = models.CharField(max_length=40, blank=True)
+    options = models.JSONField(default=dict)
+    """{"map": {...}, "judge": "", "judge_kind": "", "pairs": ""}, as they were given."""
+    counts = models.JSONField(default=dict)
+    """What the rows became: prompts, responses, tasks, judgments, identical pairs …"""
+    n_rows = models.PositiveIntegerField(default=0)
+    n_read = models.PositiveIntegerField(default=0)
+    """Rows committed so far, of n_rows."""
+    error = models.TextField(blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "-id"], name="importbatch_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.project_id}: {self.state} {self.sha256[:8]}"

@@ -1,0 +1,143 @@
+"""What is to be judged, and who holds it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class Task(models.Model):
+    """One pair (or one response) of one prompt, to be judged by n_required people.
+
+    Large text stays out of this table: the queue scans it. `n_done` counts the
+    human judgments that count towards n_required, `n_leased` the live leases; both
+    are changed by `labelhub.queue` alone, in the transaction that makes them true.
+    """
+
+    class Status(models.TextChoices):
+        LOADING = "loading", "Loading: its import is not complete"
+        OPEN = "open", "Open"
+        DONE = "done", "Done"
+        RETIRED = "retired", "Retired"
+
+    project = models.ForeignKey(
+        "labelhub.Project", models.PROTECT, related_name="tasks"
+    )
+    prompt = models.ForeignKey("labelhub.Prompt", models.PROTECT, related_name="tasks")
+    response_a = models.ForeignKey(
+        "labelhub.Response", models.PROTECT, related_name="+"
+    )
+    response_b = models.ForeignKey(
+        "labelhub.Response", models.PROTECT, null=True, related_name="+"
+    )
+    priority = models.SmallIntegerField(default=0)
+    """Bands: a higher one is served first, at random within."""
+    shuffle_key = models.FloatField()
+    """Uniform in [0, 1) for random order; rising for the order of import."""
+    n_required = models.PositiveSmallIntegerField(default=1)
+    n_done = models.PositiveSmallIntegerField(default=0)
+    n_leased = models.PositiveSmallIntegerField(default=0)
+    status = models.CharField(max_length=10, choices=Status, default=Status.LOADING)
+    repeat_of = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="repeats"
+    )
+    batch = models.ForeignKey(
+        "labelhub.ImportBatch", models.PROTECT, null=True, related_name="tasks"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(response_b__isnull=True)
+                | Q(response_a__lt=F("response_b")),
+                name="task_a_before_b",
+            ),
+            models.CheckConstraint(
+                condition=Q(n_done__lte=F("n_required")), name="task_exactly_n"
+            ),
+            models.UniqueConstraint(
+                fields=["response_a", "response_b"],
+                condition=Q(repeat_of__isnull=True, response_b__isnull=False),
+                name="task_pair_once",
+            ),
+            models.UniqueConstraint(
+                fields=["response_a"],
+                condition=Q(repeat_of__isnull=True, response_b__isnull=True),
+                name="task_response_once",
+            ),
+        ]
+        indexes = [
+            # What the queue walks. Its query must repeat this condition in literals.
+            models.Index(
+                F("project"),
+                F("priority").desc(),
+                F("shuffle_key"),
+                name="task_claimable",
+                condition=Q(status="open")
+                & Q(n_required__gt=F("n_done") + F("n_leased")),
+            ),
+            models.Index(fields=["project", "status"], name="task_by_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"task {self.pk}"
+
+
+class Assignment(models.Model):
+    """The lease: one task in the hands of one annotator.
+
+    Unique for the two together, so somebody who comes back to a task takes up the
+    row they had. `swapped` says that response_b was shown on the left.
+    """
+
+    class State(models.TextChoices):
+        LEASED = "leased", "Leased"
+        SUBMITTED = "submitted", "Submitted"
+        SKIPPED = "skipped", "Skipped"
+        EXPIRED = "expired", "Expired"
+        RELEASED = "released", "Released"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(
+        "labelhub.Project", models.PROTECT, related_name="assignments"
+    )
+    task = models.ForeignKey(Task, models.PROTECT, related_name="assignments")
+    annotator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="assignments"
+    )
+    guideline = models.ForeignKey(
+        "labelhub.Guideline", models.PROTECT, null=True, related_name="+"
+    )
+    state = models.CharField(max_length=10, choices=State, default=State.LEASED)
+    swapped = models.BooleanField(default=False)
+    lease_expires_at = models.DateTimeField()
+    skip_reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+    """When it was submitted, skipped or released."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task", "annotator"], name="assignment_once_per_person"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["annotator", "project", "state", "ended_at"],
+                name="assignment_history",
+            ),
+            models.Index(
+                fields=["lease_expires_at"],
+                name="assignment_expiring",
+                condition=Q(state="leased"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} with {self.annotator_id}: {self.state}"
