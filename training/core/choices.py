@@ -1,0 +1,62 @@
+"""The words that a configuration may use where only some are right."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RLHFAlgorithm(StrEnum):
+    """What the model learns from."""
+
+    PPO = "ppo"
+    DPO = "dpo"
+    IPO = "ipo"
+    ORPO = "orpo"
+    KTO = "kto"
+    REWARD_MODEL = "reward_model"
+    SFT = "sft"
+
+
+class PEFTMethod(StrEnum):
+    """Which weights are trained."""
+
+    LORA = "lora"
+    QLORA = "qlora"
+    IA3 = "ia3"
+    ADALORA = "adalora"
+    FULL = "full"
+
+
+class ExperimentTracker(StrEnum):
+    """Where metrics go besides the run directory."""
+
+    NONE = "none"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+    TENSORBOARD = "tensorboard"
+
+
+class Precision(StrEnum):
+    """The number format of the forward and backward pass."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class LRScheduler(StrEnum):
+    """How the learning rate goes on after the warm-up."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class DPOLoss(StrEnum):
+    """The losses on preference pairs that are offered, by TRL's names."""
+
+    SIGMOID = "sigmoid"
+    HINGE = "hinge"
+    IPO = "ipo"
+    ROBUST = "robust"
