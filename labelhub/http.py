@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 class PersonRequest(HttpRequest):
     """A request that has passed LoginRequiredMiddleware and HtmxMiddleware."""
 
-    user: User  # type: ignore[assignment]
+    user: User
     htmx: HtmxDetails

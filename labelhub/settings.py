@@ -1,4 +1,4 @@
-"""Settings of the site. Everything that differs between sites is an environment variable."""
+"""Settings of the site. What differs between sites is an environment variable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 from csp.constants import NONE, SELF
+from structlog.typing import Processor
 
 from labelhub.environment import database_settings, find_secret_key, read_environment
 
@@ -194,7 +195,7 @@ SPECTACULAR_SETTINGS = {"TITLE": "LabelHub", "VERSION": "0.1.0"}
 
 # --- Logs -----------------------------------------------------------------
 
-_SHARED_PROCESSORS = [
+_SHARED_PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+
+if TYPE_CHECKING:
+    from labelhub.models.user import User
 
 
 class Project(models.Model):
@@ -74,7 +79,7 @@ class Project(models.Model):
     def current_guideline(self) -> Guideline | None:
         return self.guidelines.order_by("-version").first()
 
-    def write_guideline(self, text: str, author: models.Model | None) -> Guideline:
+    def write_guideline(self, text: str, author: User | None) -> Guideline:
         """Add the next version; the ones before stay as they were judged by."""
         newest = self.current_guideline()
         if newest is not None and newest.text == text:
@@ -153,7 +158,7 @@ class ImportBatch(models.Model):
     """Over the files' own hashes and the options: the same import has the same."""
     format = models.CharField(max_length=40, blank=True)
     options = models.JSONField(default=dict)
-    """{"map": {...}, "judge": "", "judge_kind": "", "pairs": ""}, as they were given."""
+    """{"map": {…}, "judge": "", "judge_kind": "", "pairs": ""}, as given."""
     counts = models.JSONField(default=dict)
     """What the rows became: prompts, responses, tasks, judgments, identical pairs …"""
     n_rows = models.PositiveIntegerField(default=0)

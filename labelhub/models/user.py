@@ -13,7 +13,7 @@ class User(AbstractUser):
     last_name = None  # type: ignore[assignment]
     name = models.CharField("full name", max_length=150, blank=True)
 
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []
 
     def __str__(self) -> str:
         return self.name or self.username
