@@ -42,10 +42,11 @@ def role_in(user: User, project: Project) -> str:
 
 
 def project_for(user: User, slug: str, roles: Collection[str]) -> Project:
-    """The project, if the person has one of these roles in it; `project.role` says which.
+    """The project, if the person has one of these roles in it.
 
-    Somebody whose role there is another gets 403, except annotators asking for what
-    only readers may see: for them it does not exist, so that they stay blind.
+    `project.role` says which. Somebody whose role there is another gets 403, except
+    annotators asking for what only readers may see: for them it does not exist, so
+    that they stay blind.
     """
     try:
         project = projects_of(user).get(slug=slug)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -107,16 +109,14 @@ def find_secret_key(env: Environment) -> str:
 
 def _kept_secret_key(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(secrets.token_urlsafe(50))
-    try:
+    if not path.exists():
+        handle, draft = tempfile.mkstemp(dir=path.parent)  # 0600 by itself
+        with open(handle, "w") as file:
+            file.write(secrets.token_urlsafe(50))
         # link() fails if the file is there: of two first starts, one key wins.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        os.unlink(draft)
     return path.read_text().strip()
 
 

@@ -1,4 +1,4 @@
-"""Make sure that the browser tests have a browser: Debian's chromium, by apt if root."""
+"""Give the browser tests a browser: Debian's chromium, by apt if root."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 
 class Event(models.Model):
-    """Somebody did something: `project.paused`, `membership.added`, `import.removed` …"""
+    """Somebody did something: `project.paused`, `membership.added` …"""
 
     project = models.ForeignKey(
         "labelhub.Project", models.PROTECT, null=True, related_name="events"

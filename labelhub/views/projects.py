@@ -1,29 +1,81 @@
-"""Projects: the list, one of them, a new one."""
+"""Projects: the list, one of them, a new one, its settings."""
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Any
+
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from labelhub import access
-from labelhub.forms import ProjectForm
+from labelhub.forms import ProjectForm, ProjectSettingsForm
 from labelhub.http import PersonRequest
-from labelhub.models import Membership
+from labelhub.models import Event, Judgment, Membership, Project
 
 
 @require_safe
 def project_list(request: PersonRequest) -> HttpResponse:
-    projects = access.projects_of(request.user)
+    projects = list(access.projects_of(request.user).annotate(n_judged=_n_judged()))
+    roles = dict(
+        request.user.memberships.values_list("project_id", "role")  # one query for all
+    )
+    for project in projects:
+        project.role = roles.get(project.pk, Membership.Role.MANAGER)
     return render(request, "labelhub/projects.html", {"projects": projects})
 
 
 @require_safe
 def project_detail(request: PersonRequest, slug: str) -> HttpResponse:
+    """What there is to do here: for an annotator judging, for the others the whole."""
     project = access.project_for(request.user, slug, Membership.Role.values)
-    return render(request, "labelhub/project.html", {"project": project})
+    membership = project.memberships.filter(user=request.user).first()
+    context: dict[str, Any] = {
+        "project": project,
+        "tab": "overview",
+        "n_mine": membership.n_judged if membership else 0,
+    }
+    if project.role in access.READERS:
+        context |= _overview(project)
+    return render(request, "labelhub/project.html", context)
+
+
+def _overview(project: Project) -> dict[str, Any]:
+    tasks = project.tasks.aggregate(
+        n_finished=Count("pk", filter=Q(status="done")),
+        n_leased=Sum("n_leased", default=0),
+        n_votes=Sum("n_done", default=0),
+        n_wanted=Sum("n_required", default=0),
+    )
+    sources = (
+        Judgment.objects.standing()
+        .filter(project=project)
+        .values("source")
+        .annotate(n=Count("pk"))
+        .order_by("source")
+    )
+    return {
+        "tasks": tasks,
+        "sources": [
+            {"label": Judgment.Source(row["source"]).label, "n": row["n"]}
+            for row in sources
+        ],
+        "members": _members(project),
+        "last_import": project.imports.order_by("-pk").first(),
+        "guideline": project.current_guideline(),
+    }
+
+
+def _members(project: Project) -> QuerySet[Membership]:
+    return project.memberships.select_related("user").order_by("-n_judged", "pk")[:8]
+
+
+def _n_judged() -> Sum:
+    return Sum("memberships__n_judged", default=0)
 
 
 @require_http_methods(["GET", "POST"])
@@ -32,13 +84,38 @@ def create_project(request: PersonRequest) -> HttpResponse:
         raise PermissionDenied
     form = ProjectForm(request.POST or None)
     if form.is_valid():
-        with transaction.atomic():
-            form.instance.created_by = request.user
-            project = form.save()
-            if form.cleaned_data["guidelines"]:
-                project.write_guideline(form.cleaned_data["guidelines"], request.user)
+        form.instance.created_by = request.user
+        project = _save(form, request, verb="project.created")
         return redirect(project)
     status = 422 if form.is_bound else 200
     return render(
         request, "labelhub/create_project.html", {"form": form}, status=status
     )
+
+
+@require_http_methods(["GET", "POST"])
+def project_settings(request: PersonRequest, slug: str) -> HttpResponse:
+    project = access.project_for(request.user, slug, access.MANAGERS)
+    # A copy, for the form writes what was typed onto its instance, and the page
+    # should still name the project as it is.
+    form = ProjectSettingsForm(request.POST or None, instance=copy(project))
+    if form.is_valid():
+        _save(form, request, verb="project.changed")
+        return redirect("labelhub:project_settings", slug=slug)
+    context = {"form": form, "project": project, "tab": "settings"}
+    status = 422 if form.is_bound else 200
+    return render(request, "labelhub/project_settings.html", context, status=status)
+
+
+def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project:
+    with transaction.atomic():
+        project = form.save()
+        if form.cleaned_data["guidelines"] or project.current_guideline():
+            project.write_guideline(form.cleaned_data["guidelines"], request.user)
+        Event.objects.create(
+            project=project,
+            actor=request.user,
+            verb=verb,
+            data={name: str(form.cleaned_data[name]) for name in form.changed_data},
+        )
+    return project

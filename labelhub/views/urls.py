@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import health, projects
+from labelhub.views import health, members, projects
 
 app_name = "labelhub"
 
@@ -14,4 +14,21 @@ urlpatterns = [
     path("projects/new/", projects.create_project, name="create_project"),
     # /projects/<slug>/
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
+    path(
+        "projects/<slug:slug>/settings/",
+        projects.project_settings,
+        name="project_settings",
+    ),
+    path("projects/<slug:slug>/members/", members.members, name="members"),
+    path("projects/<slug:slug>/members/add/", members.add_member, name="add_member"),
+    path(
+        "projects/<slug:slug>/members/<int:pk>/role/",
+        members.change_role,
+        name="change_role",
+    ),
+    path(
+        "projects/<slug:slug>/members/<int:pk>/remove/",
+        members.remove_member,
+        name="remove_member",
+    ),
 ]
