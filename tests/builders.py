@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from labelhub.models import (
@@ -15,6 +17,7 @@ from labelhub.models import (
     Task,
     User,
 )
+from training.models import Attempt, MetricPoint, Run, Snapshot, Worker
 
 _numbers = itertools.count(1)
 
@@ -90,3 +93,53 @@ def make_judgment(task: Task, verdict: str = "a", **fields: Any) -> Judgment:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_run(project: Project, name: str = "", **fields: Any) -> Run:
+    """A queued DPO run, or what the fields say."""
+    fields.setdefault("name", name or f"run {next(_numbers)}")
+    fields.setdefault("algorithm", "dpo")
+    fields.setdefault("config", {"algorithm": fields["algorithm"]})
+    if fields.get("state") == Run.State.SUCCEEDED:
+        fields.setdefault("result", {})
+    return Run.objects.create(project=project, **fields)
+
+
+def make_attempt(run: Run, **fields: Any) -> Attempt:
+    """The run's next attempt."""
+    run.fence += 1
+    run.save(update_fields=["fence"])
+    worker, _ = Worker.objects.get_or_create(
+        host="gpu-1", defaults={"boot_id": "boot", "pid": 1}
+    )
+    return Attempt.objects.create(run=run, fence=run.fence, worker=worker, **fields)
+
+
+def add_points(
+    attempt: Attempt, name: str, values: Mapping[int, float]
+) -> list[MetricPoint]:
+    """Values by step, as the supervisor stores them."""
+    points = [
+        MetricPoint(
+            run_id=attempt.run_id,
+            attempt=attempt,
+            name=name,
+            step=step,
+            value=value if math.isfinite(value) else None,
+            nonfinite="" if math.isfinite(value) else str(float(value)),
+            at=1_700_000_000.0 + step,
+        )
+        for step, value in values.items()
+    ]
+    return MetricPoint.objects.bulk_create(points, batch_size=1000)
+
+
+def make_snapshot(project: Project, **fields: Any) -> Snapshot:
+    """A ready one of 90 training and 10 held-out pairs."""
+    fields.setdefault("state", Snapshot.State.READY)
+    fields.setdefault("recipe", {"for": "dpo"})
+    fields.setdefault("n_judgments", 120)
+    fields.setdefault("n_train", 90)
+    fields.setdefault("n_eval", 10)
+    fields.setdefault("sha256", _hash(f"snapshot {next(_numbers)}"))
+    return Snapshot.objects.create(project=project, **fields)
