@@ -75,20 +75,8 @@ def test_it_says_when_nobody_judged_the_same_task(measure, nobody):
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), sections A to C.
 MEG_AND_OWEN = ["01", "11", "01", "00", "00", "01", "00", "00", "10", "00"]
 BEN_AND_GERRY = ["ab", "aa", "bb", "bb", "db", "cc", "cc", "cc", "ee", "dd", "dd", "ad"]
-FOUR_OBSERVERS = [
-    "111",
-    "2232",
-    "3333",
-    "3333",
-    "2222",
-    "1234",
-    "4444",
-    "1121",
-    "2222",
-    "555",
-    "11",
-    "3",
-]
+FOUR_OBSERVERS = ["111", "2232", "3333", "3333", "2222", "1234", "4444", "1121"]
+FOUR_OBSERVERS += ["2222", "555", "11", "3"]
 
 
 @pytest.mark.parametrize(
