@@ -51,6 +51,9 @@ class Environment(BaseSettings):
     data_roots: PathList = Field(
         [], description="Folders, colon separated, from which data may be read."
     )
+    worker_name: str = Field(
+        "", description="This machine among the workers; its host name if empty."
+    )
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

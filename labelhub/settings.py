@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 
 import structlog
@@ -181,6 +183,12 @@ Q_CLUSTER = {
     "log_level": "WARNING",
     "ALT_CLUSTERS": {},
 }
+
+# --- Training -------------------------------------------------------------
+
+WORKER_NAME = ENV.worker_name or socket.gethostname()
+# The run directory is appended. Tests put a cheap trainer here.
+TRAINER_COMMAND = [sys.executable, "-m", "training.core.run"]
 
 # --- The API --------------------------------------------------------------
 

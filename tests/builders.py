@@ -17,7 +17,7 @@ from labelhub.models import (
     Task,
     User,
 )
-from training.models import Attempt, MetricPoint, Run, Snapshot, Worker
+from training.models import Attempt, GpuSlot, MetricPoint, Run, Snapshot, Worker
 
 _numbers = itertools.count(1)
 
@@ -143,3 +143,13 @@ def make_snapshot(project: Project, **fields: Any) -> Snapshot:
     fields.setdefault("n_eval", 10)
     fields.setdefault("sha256", _hash(f"snapshot {next(_numbers)}"))
     return Snapshot.objects.create(project=project, **fields)
+
+
+def make_worker(host: str = "", *, slots: int = 1, **fields: Any) -> Worker:
+    """A worker whose agent has just beaten, with free slots."""
+    fields.setdefault("boot_id", "boot")
+    fields.setdefault("pid", 1)
+    worker = Worker.objects.create(host=host or f"host{next(_numbers)}", **fields)
+    for index in range(slots):
+        GpuSlot.objects.create(worker=worker, index=index, name="CPU")
+    return worker

@@ -35,6 +35,10 @@ class Run(models.Model):
         CANCELED = "canceled", "Canceled"
         FAILED = "failed", "Failed"
 
+    class Wish(models.TextChoices):
+        STOP = "stop", "Stop and save"
+        CANCEL = "cancel", "Cancel"
+
     ACTIVE = (State.RUNNING, State.STOPPING)
     FINAL = (State.SUCCEEDED, State.STOPPED, State.CANCELED, State.FAILED)
 
@@ -61,6 +65,8 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    wish = models.CharField(max_length=10, choices=Wish, blank=True)
+    """What a stopping run was asked for."""
     fence = models.PositiveIntegerField(default=0)
     """Grows with every attempt; whoever holds an older number has lost the run."""
     waiting_for = models.CharField(max_length=200, blank=True)
@@ -99,6 +105,13 @@ class Run(models.Model):
     def is_final(self) -> bool:
         return self.state in self.FINAL
 
+    @property
+    def has_model(self) -> bool:
+        """Whether another run can start from what this one made."""
+        return self.state in (self.State.SUCCEEDED, self.State.STOPPED) and bool(
+            self.uri
+        )
+
 
 class Attempt(models.Model):
     """One process on one worker. `fence` is the run's number when it was claimed."""
@@ -107,7 +120,9 @@ class Attempt(models.Model):
         RUNNING = "running", "Running"
         SUCCEEDED = "succeeded", "Succeeded"
         STOPPED = "stopped", "Stopped"
+        CANCELED = "canceled", "Canceled"
         FAILED = "failed", "Failed"
+        INTERRUPTED = "interrupted", "Interrupted by its host"
         LOST = "lost", "Lost"
 
     run = models.ForeignKey(Run, models.PROTECT, related_name="attempts")
@@ -115,12 +130,15 @@ class Attempt(models.Model):
     worker = models.ForeignKey(
         "training.Worker", models.PROTECT, related_name="attempts"
     )
-    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    state = models.CharField(max_length=11, choices=State, default=State.RUNNING)
     lease_until = models.DateTimeField(null=True)
     supervisor = models.JSONField(default=dict)
     """{"pid", "started", "boot_id"}: who owns it, proof against a reused pid."""
     trainer = models.JSONField(default=dict)
     """{"pid", "started", "boot_id"}"""
+    shipped = models.JSONField(default=dict)
+    """{"log", "metrics", "samples", "events"}: bytes of each file that are in the
+    database, moved in the transaction that adds the rows."""
     exit_code = models.IntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
     error = models.JSONField(null=True)

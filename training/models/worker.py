@@ -12,6 +12,7 @@ class Worker(models.Model):
     host = models.CharField(max_length=200, unique=True)
     boot_id = models.CharField(max_length=64)
     pid = models.PositiveIntegerField()
+    """The agent's process; 0 when it has said goodbye."""
     device = models.JSONField(default=dict)
     """{"kind": "cuda" | "cpu", "name", "memory_bytes", "cores"}"""
     beat_at = models.DateTimeField(db_default=Now())

@@ -1,0 +1,128 @@
+"""Why a trainer failed: the class, the place, and the lines of its log that matter."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+from training.core.run_directory import RunDirectory
+from training.redaction import storable
+
+LINES = 40
+"""How many lines of the log are kept with a failure."""
+_TAIL_BYTES = 256 * 1024
+
+# The first that is found decides: the class and the sentence.
+_SIGNS = (
+    (
+        r"CUDA out of memory|torch\.OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
+        "GPUOutOfMemory",
+        "The GPU ran out of memory. Halve per_device_batch_size and double "
+        "gradient_accumulation_steps, or lower max_length.",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "DiskFull",
+        "The disk of the worker is full. Free some space there and retry.",
+    ),
+    (
+        r"^MemoryError|DefaultCPUAllocator: can't allocate memory|Cannot allocate",
+        "OutOfMemory",
+        "The machine ran out of memory. Lower per_device_batch_size or max_length.",
+    ),
+    (
+        r"No module named '(torch|transformers|trl|datasets|peft|accelerate)'",
+        "NotInstalled",
+        "The training libraries are not installed on this worker: "
+        "pip install 'labelhub[train]'.",
+    ),
+    (
+        r"GatedRepoError|401 Client Error|403 Client Error",
+        "HubRefused",
+        "The hub refused access. Accept the model's terms, and set HF_TOKEN where "
+        "the worker starts.",
+    ),
+)
+
+
+def explain(
+    directory: RunDirectory, exit_code: int | None, *, out_of_memory: bool
+) -> dict[str, Any]:
+    """The error of a trainer that ended without saying why."""
+    lines = last_lines(directory.log)
+    text = "\n".join(lines)
+    error = {"code": "", "where": place(lines), "lines": lines}
+    if out_of_memory:
+        return error | {
+            "class": "OutOfMemory",
+            "message": "The machine ran out of memory and killed the trainer. Lower "
+            "per_device_batch_size or max_length.",
+        }
+    for sign, name, message in _SIGNS:
+        if re.search(sign, text, re.MULTILINE):
+            return error | {"class": name, "message": message}
+    if exit_code is not None and exit_code < 0:
+        number = -exit_code
+        return error | {
+            "class": "Killed",
+            "message": f"The trainer was killed by signal {number} "
+            f"({signal.strsignal(number)}).",
+        }
+    if exit_code == 0:
+        return error | {
+            "class": "NoResult",
+            "message": "The trainer ended without a result.",
+        }
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return error | {
+        "class": _exception_class(last) or "TrainerFailed",
+        "message": last or f"The trainer ended with exit code {exit_code}.",
+    }
+
+
+def last_lines(log: Path) -> list[str]:
+    """The last traceback of a log with what follows, else its last lines."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            raw = file.read()
+    except FileNotFoundError:
+        return []
+    # A progress bar overwrites its line; only what it showed last was to be read.
+    text = storable(raw.decode("utf-8", "replace"))
+    lines = [
+        line.rstrip("\r").rpartition("\r")[2][:1000]
+        for line in text.rstrip().split("\n")
+    ]
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most")]
+    if starts:
+        lines = lines[starts[-1] :]
+        if len(lines) > LINES:
+            # Where it began and where it broke; the frames between say less.
+            lines = [*lines[:5], "…", *lines[-(LINES - 6) :]]
+    return lines[-LINES:] if lines != [""] else []
+
+
+def place(lines: list[str]) -> str:
+    """The innermost place that a traceback names.
+
+    >>> place(['  File "/srv/app/training/core/run.py", line 7, in main'])
+    'run.py:7 in main'
+    """
+    for line in reversed(lines):
+        if found := re.match(r'\s+File "([^"]+)", line (\d+), in (\S+)', line):
+            return f"{Path(found[1]).name}:{found[2]} in {found[3]}"
+    return ""
+
+
+def _exception_class(line: str) -> str:
+    """The class that the last line of a traceback names.
+
+    >>> _exception_class("torch.cuda.Fault: gone"), _exception_class("Bye.")
+    ('Fault', '')
+    """
+    found = re.match(r"([A-Za-z_][\w.]*(?:Error|Exception|Fault|Interrupt))\b", line)
+    return found[1].rpartition(".")[2] if found else ""

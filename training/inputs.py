@@ -1,0 +1,119 @@
+"""What an attempt starts from, brought into its run directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from training import storage
+from training.core.run_directory import RunDirectory, write_json
+from training.models import Attempt, Run
+from training.references import data_path, model_folder, numbered
+
+
+class InputMissing(Exception):
+    """Something the run starts from is not where it should be."""
+
+
+def attempt_directory(attempt: Attempt) -> RunDirectory:
+    return RunDirectory(
+        settings.RUNS_DIR / str(attempt.run_id) / f"attempt-{attempt.fence}"
+    )
+
+
+def make_directory(attempt: Attempt) -> RunDirectory:
+    """The attempt's empty run directory.
+
+    The numbers of runs begin anew with a new database, and what an older one left under
+    the same number must not pass for a result or a checkpoint of this run.
+    """
+    directory = attempt_directory(attempt)
+    folder, owner = directory.path.parent, str(attempt.run.request_id)
+    mark = folder / "request_id"
+    if folder.exists() and (not mark.exists() or mark.read_text() != owner):
+        folder.rename(folder.with_name(f"{folder.name}-before-{owner}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(owner)
+    directory.path.mkdir(exist_ok=True)
+    return directory
+
+
+def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
+    """Write config.json and bring what it refers to; whether the hub is needed too."""
+    run = attempt.run
+    config: dict[str, Any] = {**run.config, "output_dir": "."}
+    directory.inputs.mkdir(exist_ok=True)
+    for name in ("base_model", "reward_model"):
+        if config.get(name):
+            config[name] = _fetch_model(run, config[name], directory.inputs / name)
+    if run.snapshot is not None:
+        exporting = import_module("training.exporting")
+        exporting.fetch(run.snapshot, directory.data)
+        config["dataset_path"] = directory.data.name
+    else:
+        for name in ("dataset_path", "eval_dataset_path"):
+            if config.get(name):
+                config[name] = _link_data(config[name], directory.inputs / name)
+    carry_checkpoint(attempt, directory)
+    write_json(directory.config, config)
+    brought = (f"{directory.inputs.name}/", directory.data.name)
+    named = ("base_model", "reward_model", "dataset_path", "eval_dataset_path")
+    return any(
+        config[name] and not config[name].startswith(brought)
+        for name in named
+        if name in config
+    )
+
+
+def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> None:
+    """Move the newest valid checkpoint of the run's earlier attempts to this one.
+
+    Moved, not copied: it may be as large as the model, and its attempt is dead.
+    """
+    found = []
+    for fence in attempt.run.attempts.filter(fence__lt=attempt.fence).values_list(
+        "fence", flat=True
+    ):
+        earlier = RunDirectory(directory.path.with_name(f"attempt-{fence}"))
+        if (checkpoint := earlier.newest_valid_checkpoint()) is not None:
+            found.append((int(checkpoint.name.rpartition("-")[2]), fence, checkpoint))
+    if found:
+        _, _, newest = max(found)
+        directory.checkpoints.mkdir(exist_ok=True)
+        os.replace(newest, directory.checkpoints / newest.name)
+
+
+def tidy(directory: RunDirectory) -> None:
+    """Remove what is large and of no more use; what was said of the run stays."""
+    for folder in (directory.data, directory.inputs, directory.checkpoints):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(directory.final, ignore_errors=True)
+
+
+def _fetch_model(run: Run, reference: str, target: Path) -> str:
+    """The reference as the trainer may read it: a path in its directory or a hub id."""
+    made_by = numbered(reference, "run")
+    if made_by is not None:
+        source = Run.objects.get(pk=made_by, project=run.project)
+        if not source.has_model:
+            raise InputMissing(f"Run {made_by} has no model to start from.")
+        storage.open_store().get_tree(source.uri, target)
+    elif (folder := model_folder(reference)) is not None:
+        target.symlink_to(folder)
+    else:
+        return reference
+    return f"{target.parent.name}/{target.name}"
+
+
+def _link_data(reference: str, target: Path) -> str:
+    path = data_path(reference)
+    if path is None:
+        return reference
+    target = target.with_suffix("".join(path.suffixes[-1:]) if path.is_file() else "")
+    target.symlink_to(path)
+    return f"{target.parent.name}/{target.name}"

@@ -1,0 +1,532 @@
+"""The life of a run. Every change of state goes through `transition`.
+
+The row is the queue and the truth; django-q2 is only the doorbell. An attempt is one
+process on one worker, holding a lease by the database's clock and the run's fence as it
+was when claimed: whoever holds an older fence changes nothing any more.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Now
+from django_q.tasks import async_task
+
+from training import processes, references
+from training.core.config import RLHFConfig
+from training.core.errors import RLHFConfigurationError
+from training.models import Attempt, GpuSlot, Run, RunEvent, Snapshot, Worker
+from training.redaction import holds_token, storable
+
+if TYPE_CHECKING:
+    from labelhub.models import Project, User
+
+State = Run.State
+
+LEASE = timedelta(seconds=120)
+"""Longer than the slowest cold start, or a busy machine would lose what it starts."""
+WORKER_SILENCE = timedelta(seconds=60)
+"""A worker that has not beaten for so long is thought to be away."""
+MAX_LOST = 3
+"""So many attempts may be lost before the run is given up."""
+
+READY = (Q(base_run=None) | Q(base_run__state__in=[State.SUCCEEDED, State.STOPPED])) & (
+    Q(snapshot=None) | Q(snapshot__state=Snapshot.State.READY)
+)
+
+
+class RunRefused(ValueError):
+    """What was asked cannot be done; the sentence says why and what can be."""
+
+
+# --- Asking -------------------------------------------------------------------
+
+
+def launch(
+    project: Project,
+    *,
+    actor: User | None,
+    name: str,
+    config: Mapping[str, Any],
+    snapshot: Snapshot | None = None,
+    base_run: Run | None = None,
+    request_id: uuid.UUID | None = None,
+    parent: Run | None = None,
+) -> Run:
+    """Queue a training run. The same request_id again gives the same run.
+
+    Raises:
+        RunRefused: the configuration, or what it refers to, cannot be used.
+    """
+    request_id = request_id or uuid.uuid4()
+    if known := Run.objects.filter(request_id=request_id).first():
+        return _same_request(known, project)
+
+    values = {**config, "job_name": name, "output_dir": "."}
+    if base_run is not None:
+        values["base_model"] = f"run:{base_run.pk}"
+    if snapshot is not None:
+        values["dataset_path"] = f"snapshot:{snapshot.pk}"
+    checked = _check_config(values)
+    try:
+        base_run = references.check_models(checked, project)
+        snapshot = references.check_data(checked, project)
+    except references.ReferenceRefused as error:
+        raise RunRefused(str(error)) from None
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                project=project,
+                name=name,
+                config=checked.to_dict(),
+                algorithm=checked.algorithm.value,
+                max_steps=checked.max_steps or 0,
+                snapshot=snapshot,
+                base_run=base_run,
+                parent=parent,
+                request_id=request_id,
+                created_by=actor,
+            )
+            record(run, "launched", f"Launched as {name}.", actor=actor)
+            ring()
+    except IntegrityError:
+        # Pressed twice: the other request was here between our look and our insert.
+        return _same_request(Run.objects.get(request_id=request_id), project)
+    return run
+
+
+def clone(
+    run: Run,
+    *,
+    actor: User | None,
+    name: str = "",
+    changes: Mapping[str, Any] | None = None,
+    request_id: uuid.UUID | None = None,
+) -> Run:
+    """Launch the same job as a new run, with some values changed."""
+    return launch(
+        run.project,
+        actor=actor,
+        name=name or run.name,
+        config={**run.config, **(changes or {})},
+        request_id=request_id,
+        parent=run,
+    )
+
+
+def stop(run: Run, *, actor: User | None) -> None:
+    """Ask the run to save what it has learned and end. Asking again changes nothing."""
+    _ask(run, Run.Wish.STOP, actor)
+
+
+def cancel(run: Run, *, actor: User | None) -> None:
+    """Ask the run to end and keep nothing. Asking again changes nothing."""
+    _ask(run, Run.Wish.CANCEL, actor)
+
+
+def retry(run: Run, *, actor: User | None) -> None:
+    """Queue a failed run again; it goes on from its newest valid checkpoint."""
+    run.refresh_from_db()
+    if run.state != State.FAILED:
+        raise RunRefused(
+            f"Run {run.pk} is {run.get_state_display().lower()}: only a failed run "
+            "can be retried. Clone it to train again."
+        )
+    if run.base_run is not None and not run.base_run.has_model:
+        raise RunRefused(f"Run {run.base_run.pk} has no model to start from.")
+    done = transition(
+        run,
+        {State.FAILED},
+        State.QUEUED,
+        kind="retried",
+        message="Queued again.",
+        actor=actor,
+        data={"fence": run.fence},
+        error=None,
+        finished_at=None,
+    )
+    if done:
+        ring()
+
+
+def _ask(run: Run, wish: Run.Wish, actor: User | None) -> None:
+    # The state may move between the look and the update; it moves only so often.
+    for _ in range(10):
+        run.refresh_from_db()
+        if run.is_final:
+            if run.state == State.CANCELED:
+                return
+            raise RunRefused(
+                f"Run {run.pk} has ended already: {run.get_state_display().lower()}."
+            )
+        if run.state == State.STOPPING and run.wish in (wish, Run.Wish.CANCEL):
+            return
+        if _ask_once(run, wish, actor):
+            return
+    raise RunRefused(f"Run {run.pk} changes its state all the time; try again.")
+
+
+def _ask_once(run: Run, wish: Run.Wish, actor: User | None) -> bool:
+    if run.state == State.QUEUED:
+        return transition(
+            run,
+            {State.QUEUED},
+            State.CANCELED,
+            kind="canceled",
+            message="Canceled while it was queued.",
+            actor=actor,
+            finished_at=Now(),
+            waiting_for="",
+        )
+    return transition(
+        run,
+        Run.ACTIVE,
+        State.STOPPING,
+        kind=f"{wish.value}_asked",
+        message=f"Asked: {wish.label.lower()}.",
+        actor=actor,
+        wish=wish,
+    )
+
+
+# --- Checking what is asked ---------------------------------------------------
+
+
+def _same_request(run: Run, project: Project) -> Run:
+    if run.project_id != project.pk:
+        raise RunRefused("This request has already launched a run of another project.")
+    return run
+
+
+def _check_config(values: dict[str, Any]) -> RLHFConfig:
+    if holds_token(values):
+        raise RunRefused(
+            "The configuration holds something that looks like a token. Remove it: "
+            "the worker reads HF_TOKEN from its own environment."
+        )
+    try:
+        return RLHFConfig.from_dict(values).resolved()
+    except RLHFConfigurationError as error:
+        raise RunRefused(str(error)) from error
+
+
+# --- Changing -----------------------------------------------------------------
+
+
+def transition(
+    run: Run,
+    from_states: Collection[str],
+    to: str,
+    *,
+    kind: str,
+    message: str = "",
+    actor: User | None = None,
+    attempt: Attempt | None = None,
+    data: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> bool:
+    """Move a run on and record it, if it is where and whose the caller thinks it is.
+
+    The fence compared is `attempt`'s, or that of `run` as it was loaded. False means
+    that somebody else was first, and nothing has changed.
+    """
+    fence = run.fence if attempt is None else attempt.fence
+    with transaction.atomic():
+        moved = Run.objects.filter(
+            pk=run.pk, state__in=list(from_states), fence=fence
+        ).update(state=to, **changes)
+        if moved:
+            record(run, kind, message, actor=actor, attempt=attempt, data=data)
+    return bool(moved)
+
+
+def record(
+    run: Run,
+    kind: str,
+    message: str,
+    *,
+    actor: User | None = None,
+    attempt: Attempt | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Add to what happened to the run, in words a person can read."""
+    RunEvent.objects.create(
+        run=run,
+        attempt=attempt,
+        actor=actor,
+        kind=kind[:40],
+        message=storable(message),
+        data=storable(dict(data or {})),
+    )
+
+
+def ring() -> None:
+    """Ring for whoever has a free slot; agents look by themselves if nobody hears."""
+    transaction.on_commit(lambda: async_task("training.tasks.claim_runs"), robust=True)
+
+
+# --- The queue ----------------------------------------------------------------
+
+
+def claim(worker: Worker) -> Attempt | None:
+    """Give the oldest run that is ready to a free slot of this worker.
+
+    Safe for any number of callers at once: on SQLite the transaction is exclusive,
+    on PostgreSQL rows that somebody holds are passed over, and both compare and set.
+    """
+    settle_queue()
+    with transaction.atomic():
+        slot = (
+            GpuSlot.objects.select_for_update(skip_locked=True, of=("self",))
+            .filter(worker=worker, worker__draining=False, attempt=None)
+            .exclude(worker__pid=0)
+            .order_by("index")
+            .first()
+        )
+        if slot is None:
+            return None
+        run = (
+            Run.objects.select_for_update(skip_locked=True, of=("self",))
+            .filter(READY, state=State.QUEUED)
+            .order_by("pk")
+            .first()
+        )
+        if run is None:
+            return None
+        moved = transition(
+            run,
+            {State.QUEUED},
+            State.RUNNING,
+            kind="claimed",
+            message=f"Taken by {worker.host}, {slot.name}.",
+            fence=F("fence") + 1,
+            started_at=Coalesce(F("started_at"), Now()),
+            waiting_for="",
+            wish="",
+            phase="preparing",
+        )
+        if not moved:
+            return None
+        attempt = Attempt.objects.create(
+            run=run,
+            fence=run.fence + 1,
+            worker=worker,
+            # Until the supervisor has started, the claimer answers for the attempt.
+            supervisor=processes.own_identity(),
+            lease_until=Now() + LEASE,
+        )
+        taken = GpuSlot.objects.filter(pk=slot.pk, attempt=None).update(attempt=attempt)
+        if not taken:
+            transaction.set_rollback(True)
+            return None
+        return attempt
+
+
+def settle_queue() -> None:
+    """Fail what can never start, and say of the rest what each waits for."""
+    queued = list(
+        Run.objects.filter(state=State.QUEUED)
+        .select_related("base_run", "snapshot")
+        .defer("config", "base_run__config", "base_run__result")
+        .order_by("pk")
+    )
+    if not queued:
+        return
+    reason = _reason_to_wait()
+    position = 0
+    for run in queued:
+        if problem := _hopeless(run):
+            _give_up(run, problem)
+            continue
+        waiting_for = _dependency(run)
+        if not waiting_for:
+            position += 1
+            waiting_for = reason if position == 1 else f"{reason}, position {position}"
+        if waiting_for != run.waiting_for:
+            Run.objects.filter(pk=run.pk, state=State.QUEUED).update(
+                waiting_for=waiting_for
+            )
+
+
+def _hopeless(run: Run) -> str:
+    base, snapshot = run.base_run, run.snapshot
+    if base is not None and base.is_final and not base.has_model:
+        state = base.get_state_display().lower()
+        return f"Run {base.pk}, whose model it starts from, is {state}."
+    if snapshot is not None and snapshot.state == Snapshot.State.FAILED:
+        return f"Snapshot {snapshot.pk} failed: {snapshot.error}"
+    return ""
+
+
+def _dependency(run: Run) -> str:
+    if run.base_run is not None and not run.base_run.is_final:
+        return f"run {run.base_run.pk} to succeed"
+    if run.snapshot is not None and run.snapshot.state != Snapshot.State.READY:
+        return f"snapshot {run.snapshot.pk} to be frozen"
+    return ""
+
+
+def _reason_to_wait() -> str:
+    if not alive_workers().filter(draining=False).exists():
+        return "a worker: start one with `manage.py start --only gpu`"
+    return "a free slot"
+
+
+def alive_workers() -> Any:
+    return Worker.objects.filter(beat_at__gt=Now() - WORKER_SILENCE).exclude(pid=0)
+
+
+def _give_up(run: Run, problem: str) -> None:
+    transition(
+        run,
+        {State.QUEUED},
+        State.FAILED,
+        kind="failed",
+        message=problem,
+        waiting_for="",
+        finished_at=Now(),
+        error={
+            "code": "",
+            "class": "DependencyFailed",
+            "message": problem,
+            "where": "queue",
+            "lines": [],
+        },
+    )
+
+
+# --- The end of an attempt ----------------------------------------------------
+
+
+def beat(attempt: Attempt) -> bool:
+    """Renew the lease; False tells a supervisor that the run is no longer its own."""
+    renewed = Attempt.objects.filter(pk=attempt.pk, state=Attempt.State.RUNNING).update(
+        lease_until=Now() + LEASE
+    )
+    return bool(renewed)
+
+
+def finish(
+    attempt: Attempt,
+    to: str,
+    *,
+    message: str,
+    result: Mapping[str, Any] | None = None,
+    error: Mapping[str, Any] | None = None,
+    uri: str = "",
+    **facts: Any,
+) -> bool:
+    """Accept what an attempt came to, once; False where the fence rejects it.
+
+    `facts` are fields of the attempt. Its processes must be gone: its slot is freed.
+    """
+    with transaction.atomic():
+        moved = transition(
+            attempt.run,
+            Run.ACTIVE,
+            to,
+            kind=to,
+            message=message,
+            attempt=attempt,
+            finished_at=Now(),
+            result=result,
+            error=error,
+            uri=uri,
+            phase="",
+        )
+        if moved:
+            _close(attempt, Attempt.State(to), error=error, **facts)
+            free_slot(attempt)
+    if moved:
+        ring()
+    return moved
+
+
+def interrupt(attempt: Attempt, **facts: Any) -> bool:
+    """Queue a run again whose host is going down; its checkpoint stays."""
+    with transaction.atomic():
+        moved = transition(
+            attempt.run,
+            {State.RUNNING},
+            State.QUEUED,
+            kind="interrupted",
+            message=f"{attempt.worker.host} is going down. Queued again.",
+            attempt=attempt,
+            phase="",
+        )
+        if moved:
+            _close(attempt, Attempt.State.INTERRUPTED, **facts)
+            free_slot(attempt)
+    if moved:
+        ring()
+    return moved
+
+
+def lose(attempt: Attempt, reason: str) -> bool:
+    """Declare an attempt lost. Its run is queued again, or given up after the third.
+
+    The slot stays taken: only its own host knows when no process holds it any more.
+    """
+    run = Run.objects.get(pk=attempt.run_id)
+    to, message, error = _after_loss(run, reason)
+    with transaction.atomic():
+        moved = transition(
+            run,
+            Run.ACTIVE if to != State.QUEUED else {State.RUNNING},
+            to,
+            kind="lost",
+            message=message,
+            attempt=attempt,
+            phase="",
+            error=error,
+            finished_at=None if to == State.QUEUED else Now(),
+        )
+        if moved:
+            _close(attempt, Attempt.State.LOST, error=_lost_error(reason))
+    if moved:
+        ring()
+    return moved
+
+
+def free_slot(attempt: Attempt) -> bool:
+    return bool(GpuSlot.objects.filter(attempt=attempt).update(attempt=None))
+
+
+def _close(attempt: Attempt, state: Attempt.State, **facts: Any) -> None:
+    Attempt.objects.filter(pk=attempt.pk).update(
+        state=state, finished_at=Now(), lease_until=None, **facts
+    )
+
+
+def _after_loss(run: Run, reason: str) -> tuple[str, str, dict[str, Any] | None]:
+    if run.wish == Run.Wish.CANCEL:
+        return State.CANCELED, f"{reason} It was being canceled.", None
+    if run.wish == Run.Wish.STOP:
+        message = f"{reason} It was being stopped and has saved no model."
+        return State.FAILED, message, _lost_error(message)
+    lost = 1 + _lost_since_retry(run)
+    if lost >= MAX_LOST:
+        message = f"{reason} {lost} attempts have been lost: given up."
+        return State.FAILED, message, _lost_error(message)
+    return State.QUEUED, f"{reason} Queued again.", None
+
+
+def _lost_since_retry(run: Run) -> int:
+    retried = run.events.filter(kind="retried").order_by("pk").last()
+    since = retried.data["fence"] if retried else 0
+    return run.attempts.filter(state=Attempt.State.LOST, fence__gt=since).count()
+
+
+def _lost_error(message: str) -> dict[str, Any]:
+    return {
+        "code": "",
+        "class": "Lost",
+        "message": message,
+        "where": "worker",
+        "lines": [],
+    }

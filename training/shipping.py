@@ -1,0 +1,205 @@
+"""What a trainer wrote into its run directory -> rows of the database.
+
+Each file is read on from the byte where the rows in the database end; that offset moves
+in the transaction that adds the rows. So nothing is added twice and nothing is left
+out, whoever is killed, and anybody on the host can go on where a supervisor died.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from training.core.run_directory import RunDirectory, decode_number, iter_lines
+from training.models import Attempt, LogChunk, MetricPoint, Run, RunEvent, Sample
+from training.redaction import storable
+
+BATCH = 500
+"""Lines of a file in one transaction."""
+CHUNK_BYTES = 64 * 1024
+LOG_BYTES = 20 * 1024 * 1024
+"""How much of a log goes into the database; the whole stays in the run directory."""
+MAX_NAMES = 500
+"""Series a run may have; a trainer that makes up names would fill the database."""
+
+_NOT_METRICS = frozenset({"step", "time", "epoch"})
+_OF_EVENTS = frozenset({"kind", "message"})
+_MAX_STEP = 2**31 - 1
+
+
+class Shipper:
+    """Ships one attempt's files. Only one at a time works on an attempt."""
+
+    def __init__(self, attempt: Attempt, directory: RunDirectory) -> None:
+        self.attempt = attempt
+        self.directory = directory
+        self.shipped: dict[str, int] = dict(attempt.shipped)
+        self.names: set[str] = set()
+        self.step = 0
+
+    def ship(self, *, last: bool = False) -> None:
+        """Ship what is new; with `last`, also a last line of log without its end."""
+        while self._ship_lines("metrics", self.directory.metrics, self._add_metrics):
+            pass
+        while self._ship_lines("samples", self.directory.samples, self._add_samples):
+            pass
+        while self._ship_lines("events", self.directory.events, self._add_events):
+            pass
+        while self._ship_log(last=last):
+            pass
+
+    def _ship_lines(self, name: str, path: Path, add: Any) -> bool:
+        """Ship one batch of a .jsonl file; whether there may be more."""
+        start = self.shipped.get(name, 0)
+        found = list(islice(iter_lines(path, start), BATCH))
+        if not found:
+            return False
+        lines = [line for line, _ in found if isinstance(line, dict)]
+        with transaction.atomic():
+            add(lines)
+            self._move(name, found[-1][1])
+        return len(found) == BATCH
+
+    def _move(self, name: str, offset: int) -> None:
+        # Into a copy first: if the transaction fails, we have shipped nothing.
+        shipped = {**self.shipped, name: offset}
+        Attempt.objects.filter(pk=self.attempt.pk).update(shipped=shipped)
+        transaction.on_commit(lambda: self.shipped.update({name: offset}))
+
+    def _add_metrics(self, lines: list[dict[str, Any]]) -> None:
+        points = [point for line in lines for point in self._points(line)]
+        MetricPoint.objects.bulk_create(points, ignore_conflicts=True)
+        step = max([self.step, *(point.step for point in points)])
+        if step > self.step:
+            Run.objects.filter(pk=self.attempt.run_id, fence=self.attempt.fence).update(
+                step=step
+            )
+            self.step = step
+
+    def _points(self, line: dict[str, Any]) -> Iterator[MetricPoint]:
+        step, at = _step(line), _unix_time(line)
+        if step is None:
+            return
+        for name, raw in line.items():
+            value = decode_number(raw)
+            if name in _NOT_METRICS or isinstance(value, bool):
+                continue
+            if not isinstance(value, int | float) or not self._is_known(name):
+                continue
+            number = float(value)
+            finite = math.isfinite(number)
+            yield MetricPoint(
+                attempt=self.attempt,
+                run_id=self.attempt.run_id,
+                name=storable(name)[:100],
+                step=step,
+                value=number if finite else None,
+                nonfinite="" if finite else str(number),
+                at=at,
+            )
+
+    def _is_known(self, name: str) -> bool:
+        if len(self.names) < MAX_NAMES:
+            self.names.add(name)
+        return name in self.names
+
+    def _add_samples(self, lines: list[dict[str, Any]]) -> None:
+        Sample.objects.bulk_create(
+            [
+                Sample(
+                    attempt=self.attempt,
+                    step=step,
+                    index=index,
+                    messages=[{"role": "user", "content": storable(line["prompt"])}],
+                    completion=storable(line["completion"]),
+                )
+                for line in lines
+                if (step := _step(line)) is not None
+                and (index := _number(line.get("sample"), 2**15 - 1)) is not None
+                and isinstance(line.get("prompt"), str)
+                and isinstance(line.get("completion"), str)
+            ],
+            ignore_conflicts=True,
+        )
+
+    def _add_events(self, lines: list[dict[str, Any]]) -> None:
+        # "progress" comes every second: it moves the run, but is no event to keep.
+        RunEvent.objects.bulk_create(
+            [
+                RunEvent(
+                    run_id=self.attempt.run_id,
+                    attempt=self.attempt,
+                    kind=storable(str(line.get("kind", "trainer")))[:40],
+                    message=storable(str(line.get("message", ""))),
+                    data=storable(
+                        {k: v for k, v in line.items() if k not in _OF_EVENTS}
+                    ),
+                )
+                for line in lines
+                if line.get("kind") != "progress"
+            ]
+        )
+        self._note_progress(lines)
+
+    def _note_progress(self, lines: list[dict[str, Any]]) -> None:
+        changes: dict[str, Any] = {}
+        for line in lines:
+            if line.get("kind") == "phase":
+                changes["phase"] = storable(str(line.get("message", "")))[:60]
+            for name in ("step", "max_steps"):
+                if (number := _number(line.get(name), _MAX_STEP)) is not None:
+                    changes[name] = number
+        if changes:
+            Run.objects.filter(pk=self.attempt.run_id, fence=self.attempt.fence).update(
+                **changes
+            )
+
+    def _ship_log(self, *, last: bool) -> bool:
+        start = self.shipped.get("log", 0)
+        raw = _read(self.directory.log, start, CHUNK_BYTES)
+        # Whole lines, so that no token and no character is cut in two.
+        end = raw.rfind(b"\n") + 1
+        if not end and (last or len(raw) == CHUNK_BYTES):
+            end = len(raw)
+        if not end or start >= LOG_BYTES:
+            return False
+        text = storable(raw[:end].decode("utf-8", "replace"))
+        if start + end >= LOG_BYTES:
+            text += f"\n[The rest is on {self.attempt.worker.host} only.]\n"
+        with transaction.atomic():
+            LogChunk.objects.bulk_create(
+                [LogChunk(attempt=self.attempt, offset=start, text=text)],
+                ignore_conflicts=True,
+            )
+            self._move("log", start + end)
+        return True
+
+
+def _step(line: dict[str, Any]) -> int | None:
+    return _number(line.get("step"), _MAX_STEP)
+
+
+def _number(value: object, most: int) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= most else None
+
+
+def _unix_time(line: dict[str, Any]) -> float:
+    try:
+        return datetime.fromisoformat(str(line.get("time"))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except FileNotFoundError:
+        return b""
