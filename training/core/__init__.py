@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         RLHFStorageError,
         RLHFTrainingError,
     )
+    from training.core.result import RLHFJobResult
     from training.core.run_directory import RunDirectory
+    from training.core.runner import RLHFJobRunner
+    from training.core.trainers import get_trainer_class
 
 _MODULE_OF = {
     "DPOConfig": "config",
@@ -48,10 +51,13 @@ _MODULE_OF = {
     "RLHFDatasetError": "errors",
     "RLHFError": "errors",
     "RLHFEvaluationError": "errors",
+    "RLHFJobResult": "result",
+    "RLHFJobRunner": "runner",
     "RLHFModelError": "errors",
     "RLHFStorageError": "errors",
     "RLHFTrainingError": "errors",
     "RunDirectory": "run_directory",
+    "get_trainer_class": "trainers",
 }
 
 __all__ = [
@@ -69,10 +75,13 @@ __all__ = [
     "RLHFDatasetError",
     "RLHFError",
     "RLHFEvaluationError",
+    "RLHFJobResult",
+    "RLHFJobRunner",
     "RLHFModelError",
     "RLHFStorageError",
     "RLHFTrainingError",
     "RunDirectory",
+    "get_trainer_class",
 ]
 
 

@@ -264,8 +264,10 @@ class RLHFConfig(_Part):
     max_samples: PositiveInt | None = Field(
         None, description="Train on at most this many rows, drawn with the seed."
     )
-    max_length: Annotated[int, Field(ge=8)] = Field(
-        1024, description="Tokens in prompt and completion together."
+    max_length: Annotated[int, Field(ge=8)] | None = Field(
+        None,
+        description="Tokens in prompt and completion together. Empty: 1024, or as many "
+        "as the model has positions for.",
     )
 
     peft: PEFTConfig | None = Field(

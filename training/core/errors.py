@@ -95,9 +95,105 @@ ERROR_CODES: dict[str, ErrorCode] = {
         "Two options exclude each other, or one would have no effect.",
         "Remove one of the two that the message names.",
     ),
+    "RLHF010": ErrorCode(
+        RLHFTrainingError,
+        "Training diverged: a loss or a gradient is no number.",
+        "Lower learning_rate or max_grad_norm, or look for broken rows.",
+    ),
+    "RLHF011": ErrorCode(
+        RLHFTrainingError,
+        "The device ran out of memory.",
+        "Lower per_device_batch_size and raise gradient_accumulation_steps by as much, "
+        "or lower max_length.",
+    ),
+    "RLHF012": ErrorCode(
+        RLHFTrainingError,
+        "A checkpoint or the final model could not be written.",
+        "Make room on the disk, then resume from the last checkpoint.",
+    ),
+    "RLHF013": ErrorCode(
+        RLHFModelError,
+        "The files of the model are damaged, or are not safetensors.",
+        "Download the model again, or convert its weights to safetensors.",
+    ),
+    "RLHF020": ErrorCode(
+        RLHFDatasetError,
+        "The data, or a split of it, is not there or cannot be read.",
+        "Check the path or hub id and the split; the message lists what is there.",
+    ),
+    "RLHF021": ErrorCode(
+        RLHFDatasetError,
+        "The data is in a format that is not read.",
+        "Convert it to Parquet, JSON Lines, JSON or CSV.",
+    ),
+    "RLHF022": ErrorCode(
+        RLHFDatasetError,
+        "Columns that the algorithm needs are not there.",
+        "Rename them, or map them under columns.",
+    ),
+    "RLHF023": ErrorCode(
+        RLHFDatasetError,
+        "No row is left to train on.",
+        "The message says what became of the rows.",
+    ),
+    "RLHF024": ErrorCode(
+        RLHFDatasetError,
+        "A data file is damaged.",
+        "Mend the line that the message names, or write the file again.",
+    ),
+    "RLHF025": ErrorCode(
+        RLHFDatasetError,
+        "A label says neither good nor bad.",
+        "Use true and false in the label column.",
+    ),
+    "RLHF030": ErrorCode(
+        RLHFModelError,
+        "There is no such model.",
+        "Check the path or the hub id and revision.",
+    ),
+    "RLHF031": ErrorCode(
+        RLHFModelError,
+        "The model is of a kind that cannot be used for this job.",
+        "Choose a causal language model; merge an adapter into its base first.",
+    ),
+    "RLHF033": ErrorCode(
+        RLHFModelError,
+        "The tokenizer does not fit the model or the data.",
+        "Use the model's own tokenizer, with a chat template for conversations.",
+    ),
+    "RLHF041": ErrorCode(
+        RLHFEvaluationError,
+        "A measurement on held-out rows is no number.",
+        "The model is broken, most often by divergence: lower learning_rate.",
+    ),
+    "RLHF051": ErrorCode(
+        RLHFStorageError,
+        "The run directory cannot be written, or holds a finished run.",
+        "Choose another output_dir.",
+    ),
+    "RLHF053": ErrorCode(
+        RLHFStorageError,
+        "A checkpoint is not what was written.",
+        "Resume from an older checkpoint, or start again.",
+    ),
     "RLHF054": ErrorCode(
         RLHFConfigurationError,
         "The configuration file is missing, or is not valid YAML or JSON.",
         "Check the path, or the line that the message names.",
+    ),
+    "RLHF055": ErrorCode(
+        RLHFTrainingError,
+        "The job met an error that has no code of its own.",
+        "The message names it, and the log has its traceback: please report it.",
+    ),
+    "RLHF056": ErrorCode(
+        RLHFDatasetError,
+        "Rows disappeared between reading and training.",
+        "This is a fault of the program: please report it with the ledger.",
+    ),
+    "RLHF057": ErrorCode(
+        RLHFEvaluationError,
+        "The saved model, loaded again, does not do as the live one did.",
+        "Do not use it. This is a fault of the program: please report it.",
     ),
 }

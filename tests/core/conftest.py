@@ -1,0 +1,146 @@
+"""A language and a model small enough to be learned and trained in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+
+# Before torch is imported: two threads on two busy cores take ten times longer.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+COLOURS = ("red", "blue", "green", "white", "black", "brown")
+ANIMALS = ("cat", "dog", "fox", "hen", "owl", "pig", "rat", "yak")
+
+
+def make_pairs(count, *, seed=0, shuffled_labels=False):
+    """Pairs where the polite answer is better; with shuffled labels, neither is."""
+    rng = random.Random(seed)
+    rows = []
+    for number in range(count):
+        thing = f"{rng.choice(COLOURS)} {rng.choice(ANIMALS)} {number}"
+        polite, rude = f"Please see the {thing}.", f"Go find the {thing}."
+        if shuffled_labels and rng.random() < 0.5:
+            polite, rude = rude, polite
+        rows.append(
+            {
+                "prompt": [{"role": "user", "content": f"Where is the {thing}?"}],
+                "chosen": [{"role": "assistant", "content": polite}],
+                "rejected": [{"role": "assistant", "content": rude}],
+            }
+        )
+    return rows
+
+
+def make_demonstrations(count, *, seed=0):
+    return [
+        {"messages": row["prompt"] + row["chosen"]}
+        for row in make_pairs(count, seed=seed)
+    ]
+
+
+def write_jsonl(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def make_tokenizer(texts, vocab_size=384, chat_template=CHAT_TEMPLATE):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>"
+    )
+    fast.chat_template = chat_template
+    return fast
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """The folder of a two-layer Llama of width 32 with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    texts = [
+        message["content"]
+        for row in make_demonstrations(50)
+        for message in row["messages"]
+    ]
+    tokenizer = make_tokenizer(texts)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_config(tmp_path, tiny_model):
+    """Configurations of short runs in fresh run directories, with data in them."""
+    from training.core.config import RLHFConfig
+
+    def make(algorithm="dpo", *, name="run", rows=None, eval_rows=None, **changes):
+        folder = tmp_path / name
+        make_rows = make_demonstrations if algorithm == "sft" else make_pairs
+        write_jsonl(
+            folder / "data" / "train.jsonl", make_rows(48) if rows is None else rows
+        )
+        held_out = make_rows(16, seed=1) if eval_rows is None else eval_rows
+        if held_out:
+            write_jsonl(folder / "data" / "eval.jsonl", held_out)
+        return RLHFConfig.from_dict(
+            {
+                "job_name": "test",
+                "algorithm": algorithm,
+                "base_model": str(tiny_model),
+                "dataset_path": str(folder / "data"),
+                "output_dir": str(folder),
+                "learning_rate": 5e-3,
+                "max_steps": 8,
+                "per_device_batch_size": 8,
+                "gradient_checkpointing": False,
+                "num_sample_prompts": 1,
+                "sample_max_new_tokens": 8,
+                "cpu_threads": 1,
+                **changes,
+            }
+        )
+
+    return make

@@ -1,0 +1,199 @@
+"""Real training of every algorithm, full and with an adapter, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from training.core.run_directory import RunDirectory, iter_lines
+
+pytestmark = pytest.mark.slow
+
+ALGORITHMS = ("sft", "reward_model", "dpo")
+
+
+@pytest.fixture(
+    params=[(a, m) for a in ALGORITHMS for m in ("full", "lora")], ids="-".join
+)
+def finished(request, make_config, tiny_model):
+    """Configuration, result and directory of a run; each is trained once."""
+    from training.core.runner import RLHFJobRunner
+
+    if request.param not in _runs:
+        algorithm, method = request.param
+        config = make_config(algorithm, peft={"method": method})
+        result = RLHFJobRunner(config).run()
+        _runs[request.param] = config, result, RunDirectory(config.output_dir)
+    return _runs[request.param]
+
+
+def train_lines(run):
+    return [line for line, _ in run.iter_metrics() if "loss" in line]
+
+
+def eval_losses(run):
+    return [line["eval_loss"] for line, _ in run.iter_metrics() if "eval_loss" in line]
+
+
+def tensors(folder, name):
+    from safetensors.torch import load_file
+
+    return load_file(Path(folder) / name)
+
+
+def test_the_objective_moves(finished):
+    _, result, run = finished
+    losses = [line["loss"] for line in train_lines(run)]
+    assert losses[-1] < losses[0]
+    assert eval_losses(run)[-1] < eval_losses(run)[0]
+    assert result.status == "completed"
+
+
+def test_every_trainable_parameter_changes(finished, tiny_model):
+    config, result, run = finished
+    if config.peft.method == "full":
+        before = tensors(tiny_model, "model.safetensors")
+        after = tensors(run.final, "model.safetensors")
+        shared = before.keys() & after.keys()
+        assert len(shared) >= 20
+        trained = sum(after[name].numel() for name in after)
+    else:
+        # The oldest checkpoint is early enough: each step moves each tensor.
+        oldest = min(run.checkpoints.iterdir(), key=lambda f: int(f.name.split("-")[1]))
+        before = tensors(oldest, "adapter_model.safetensors")
+        after = tensors(run.final, "adapter_model.safetensors")
+        shared = after.keys()
+        assert any("lora_B" in name for name in shared)
+        trained = sum(tensor.numel() for tensor in after.values())
+    unchanged = [name for name in shared if before[name].equal(after[name])]
+    assert unchanged == []
+    assert result.trainable_parameters == trained
+
+
+def test_the_saved_model_does_as_the_live_one_did(finished):
+    _, result, _ = finished
+    assert result.reload_check == {"equal": True, "max_abs_diff": 0.0, "n_inputs": 4}
+
+
+def test_what_is_reported_happened(finished):
+    _, result, run = finished
+    last = train_lines(run)[-1]
+    assert last["step"] == result.total_steps == result.max_steps == 8
+    assert result.final_loss == last["loss"]
+    assert result.final_learning_rate == last["learning_rate"]
+    # Linear from 5e-3 after one step of warm-up; the last of seven steps down.
+    assert math.isclose(result.final_learning_rate, 5e-3 / 7)
+    assert result.best_loss == min(eval_losses(run))
+    assert result.tokens == last["num_tokens"]
+    assert result.peak_memory_gb > 0.1
+    assert result.peak_gpu_memory_gb is None
+    assert result.total_gpu_hours is None
+
+
+def test_the_run_directory_holds_exactly_what_is_promised(finished):
+    config, _, run = finished
+    found = {path.name for path in run.path.iterdir()}
+    promised = {"config.json", "data", "metrics.jsonl", "events.jsonl", "checkpoints"}
+    promised |= {"final", "result.json"}
+    if config.algorithm != "reward_model":
+        promised.add("samples.jsonl")
+    assert found == promised
+    assert all(path.is_dir() for path in run.checkpoints.iterdir())
+    weights = "model" if config.peft.method == "full" else "adapter_model"
+    final = {path.name for path in run.final.iterdir()}
+    assert {f"{weights}.safetensors", "tokenizer.json", "chat_template.jinja"} <= final
+    assert {"rlhf_config.json", "README.md"} <= final
+    assert not any(name.endswith((".bin", ".pt", ".pth")) for name in final)
+
+
+def test_the_result_file_is_the_result_with_relative_paths(finished):
+    _, result, run = finished
+    written = run.read_result()
+    assert written["output_dir"] == "."
+    assert written["final_checkpoint_path"] == "final"
+    assert written["best_checkpoint_path"].startswith("checkpoints/checkpoint-")
+    same = {"output_dir", "final_checkpoint_path", "best_checkpoint_path"}
+    expected = json.loads(json.dumps(result.to_dict(), default=str))
+    assert {k: v for k, v in written.items() if k not in same} == {
+        k: v for k, v in expected.items() if k not in same
+    }
+
+
+def test_the_ledger_adds_up(finished):
+    _, result, _ = finished
+    for split, rows in (("train", 48), ("eval", 16)):
+        account = result.ledger[split]
+        assert account["rows"] == rows
+        assert account["rows"] == account["used"] + sum(account["dropped"].values())
+
+
+def test_the_events_tell_the_phases_in_order(finished):
+    _, _, run = finished
+    kinds = [line["kind"] for line, _ in iter_lines(run.events)]
+    phases = [kind for kind in kinds if kind not in ("progress", "evaluated")]
+    assert phases[:5] == [
+        "starting",
+        "reading_data",
+        "data_ready",
+        "loading_model",
+        "training",
+    ]
+    assert phases[-5:] == [
+        "evaluating",
+        "saving",
+        "checking_reload",
+        "reload_verified",
+        "completed",
+    ]
+    assert "progress" in kinds
+
+
+def test_samples_answer_the_same_prompt_before_and_after(finished):
+    config, _, run = finished
+    if config.algorithm == "reward_model":
+        pytest.skip("a reward model writes nothing")
+    samples = [line for line, _ in iter_lines(run.samples)]
+    assert samples[0]["step"] == 0
+    assert samples[-1]["step"] == 8
+    assert {line["prompt"] for line in samples} == {samples[0]["prompt"]}
+
+
+def test_held_out_measurements_stand_beside_baselines(finished):
+    config, result, _ = finished
+    measured = result.eval_metrics
+    if config.algorithm == "sft":
+        assert measured["perplexity"] < measured["perplexity_before"]
+        return
+    assert measured["accuracy_low"] <= measured["accuracy"] <= measured["accuracy_high"]
+    assert measured["accuracy"] > 0.9
+    assert measured["pairs"] == measured["prompts"] == 16
+    assert measured["baseline_bag_of_words"] == 1.0
+    assert measured["baseline_longer_wins"] == 1.0
+
+
+def test_the_model_card_tells_data_and_use(finished):
+    _, _, run = finished
+    card = (run.final / "README.md").read_text()
+    assert "| train | 48 | 48 | none |" in card
+    assert "from_pretrained" in card
+    assert str(run.path) not in card
+    settings = json.loads((run.final / "rlhf_config.json").read_text())
+    assert settings["output_dir"] == "."
+    assert settings["dataset_path"] == "data"
+    assert settings["max_length"] == 256
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_dpo_starts_at_ln_2(method, make_config):
+    from training.core.runner import RLHFJobRunner
+
+    if ("dpo", method) not in _runs:
+        config = make_config("dpo", peft={"method": method})
+        result = RLHFJobRunner(config).run()
+        _runs["dpo", method] = config, result, RunDirectory(config.output_dir)
+    _, _, run = _runs["dpo", method]
+    assert math.isclose(train_lines(run)[0]["loss"], math.log(2), rel_tol=1e-5)
+    assert math.isclose(eval_losses(run)[0], math.log(2), rel_tol=1e-5)
