@@ -13,11 +13,12 @@ from training.core.run_directory import RunDirectory, iter_lines
 pytestmark = pytest.mark.slow
 
 ALGORITHMS = ("sft", "reward_model", "dpo")
+COMBINATIONS = [(a, m) for a in ALGORITHMS for m in ("full", "lora")]
+
+_runs = {}
 
 
-@pytest.fixture(
-    params=[(a, m) for a in ALGORITHMS for m in ("full", "lora")], ids="-".join
-)
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
 def finished(request, make_config, tiny_model):
     """Configuration, result and directory of a run; each is trained once."""
     from training.core.runner import RLHFJobRunner
