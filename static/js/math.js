@@ -15,6 +15,8 @@
                     maxExpand: 500,
                     maxSize: 20,
                 });
+                // A long formula scrolls in its own box; the keyboard must reach it.
+                if (node.classList.contains("block")) node.tabIndex = 0;
             } catch {
                 node.textContent = source;
                 node.classList.add("math-error");
