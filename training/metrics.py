@@ -7,7 +7,7 @@ does the grouping, so that a million points cost no memory here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ def _read_series(run: Run, start: int, width: int) -> list[Series]:
     return list(found.values())
 
 
-def _bucket_rows(run: Run, start: int, width: int) -> Iterator[dict[str, Any]]:
+def _bucket_rows(run: Run, start: int, width: int) -> Iterator[Mapping[str, Any]]:
     points = MetricPoint.objects.filter(run=run, step__gte=start)
     lost = _lost_tails(run)
     rows = points.annotate(
@@ -145,7 +145,7 @@ def _lost_tails(run: Run) -> list[When]:
     return tails
 
 
-def _mean(row: dict[str, Any], width: int) -> float | None:
+def _mean(row: Mapping[str, Any], width: int) -> float | None:
     if not row["n"]:
         return None
     # Kept between the two, for rounding may carry the greatest doubles to infinity.

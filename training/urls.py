@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import include, path
+
+from training.views import metrics, run_log, runs
 
 app_name = "training"
 
-urlpatterns: list[URLPattern] = []
+# /projects/<slug>/runs/<pk>/
+run_urls = [
+    path("", runs.run_detail, name="run"),
+    path("head/", runs.run_head, name="run_head"),
+    path("metrics.json", metrics.metrics, name="metrics"),
+    path("metrics.csv", metrics.metrics_csv, name="metrics_csv"),
+    path("log/", run_log.run_log, name="run_log"),
+    path("log/<int:fence>/more/", run_log.log_more, name="log_more"),
+    path("samples/", runs.run_samples, name="run_samples"),
+    path("data/", runs.run_data, name="run_data"),
+    path("config/", runs.run_config, name="run_config"),
+    path("history/", runs.run_history, name="run_history"),
+]
+
+urlpatterns = [
+    path("projects/<slug:slug>/runs/", runs.run_list, name="runs"),
+    path("projects/<slug:slug>/runs/<int:pk>/", include(run_urls)),
+]

@@ -12,6 +12,8 @@
 //       "state": "running" | "done",      polled every 2 s until done, while the page is visible
 //       "cursor": "1893",                 any string; sent back as ?after=1893. Leave out: no ?after
 //       "append": false,                  true: the points follow those already sent
+//       "from": 412,                      with append: first drop what was sent from this x on, for
+//                                         a bucket that was still filling comes again
 //       "x": "step",                      or "episode", "tokens": the word under the cursor
 //       "panels": [{
 //         "key": "loss",                  unique on the page, stable between answers
@@ -709,6 +711,7 @@
             this.cursor = answer.cursor ?? undefined;
             this.xWord = answer.x ?? this.xWord;
             if (!answer.append) this.series.clear();
+            else if (answer.from !== undefined) this.dropFrom(answer.from);
             for (const [name, given] of Object.entries(answer.series ?? {})) {
                 const known = this.series.get(name) ?? { points: [], nonfinite: [] };
                 this.series.set(name, {
@@ -725,6 +728,13 @@
                 this.folded.querySelector("summary").textContent = `${count} more ${count === 1 ? "metric" : "metrics"}`;
             }
             this.drawAll();
+        }
+
+        dropFrom(from) {
+            for (const known of this.series.values()) {
+                known.points = known.points.filter(([x]) => x < from);
+                known.nonfinite = known.nonfinite.filter(([x]) => x < from);
+            }
         }
 
         place(description) {
