@@ -21,6 +21,7 @@
 //         "unit": "",                     "%": values are shares of 1. Others stand after the number
 //         "names": ["loss", "eval_loss"], keys of "series"; those not sent yet are skipped
 //         "log": false,                   start with a logarithmic y axis
+//         "smooth": true,                 false: not averaged by the slider (a schedule, a count)
 //         "folded": false,                true: under "more metrics"
 //         "help": "",                     one sentence under the title, or ""
 //         "lines": [{"value": 0.742, "label": "people agree", "low": 0.721, "high": 0.763}]
@@ -282,7 +283,7 @@
                 }
                 const raw = column(s, (point) => point[1]);
                 const evaluated = s.split === "eval";
-                const smooth = this.board.smoothing > 0 && !evaluated && s.points.length > 2;
+                const smooth = this.isSmoothed(s);
                 if (smooth) {
                     data.push(raw);
                     lines.push({ stroke: faint, width: 1, points: { show: false } });
@@ -347,7 +348,13 @@
                     y: false,
                     points: { show: false },
                     drag: { x: true, y: false, setScale: false },
-                    sync: { key: this.board.syncKey, setSeries: false },
+                    // The cursor is shared by uPlot, the zoom by the board: a shared drag would zoom
+                    // once for every chart.
+                    sync: {
+                        key: this.board.syncKey,
+                        setSeries: false,
+                        filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
+                    },
                     bind: { dblclick: () => () => this.board.zoom(null) },
                 },
                 hooks: {
@@ -386,6 +393,12 @@
             if (this.log) return least === most ? [least / 3, most * 3] : [least / 1.15, most * 1.15];
             const air = (most - least || Math.abs(most) || 1) * 0.06;
             return [least - air, most + air];
+        }
+
+        // Evaluation has few values, and two values make no trend.
+        isSmoothed(s) {
+            if (this.description.smooth === false || s.split === "eval") return false;
+            return this.board.smoothing > 0 && s.points.length > 2;
         }
 
         hasDirectLabels() {
@@ -447,7 +460,7 @@
             let at = 0;
             for (const s of this.current) {
                 at += s.points.some((point) => point.length > 3) ? 2 : 0;
-                at += this.board.smoothing > 0 && s.split !== "eval" && s.points.length > 2 ? 2 : 1;
+                at += this.isSmoothed(s) ? 2 : 1;
                 const column = u.data[at];
                 let i = column.length - 1;
                 while (i >= 0 && (column[i] === undefined || column[i] === null || u.data[0][i] > to)) i--;
