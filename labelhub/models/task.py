@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
@@ -58,7 +59,8 @@ class Task(models.Model):
                 name="task_a_before_b",
             ),
             models.CheckConstraint(
-                condition=Q(n_done__lte=F("n_required")), name="task_exactly_n"
+                condition=Q(n_required__gte=F("n_done") + F("n_leased")),
+                name="task_exactly_n",
             ),
             models.UniqueConstraint(
                 fields=["response_a", "response_b"],
@@ -86,6 +88,14 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return f"task {self.pk}"
+
+
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def for_display(self) -> AssignmentQuerySet:
+        """Everything the judging page shows, in one query."""
+        return self.select_related(
+            "project", "task__prompt", "task__response_a", "task__response_b"
+        )
 
 
 class Assignment(models.Model):
@@ -116,10 +126,16 @@ class Assignment(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.LEASED)
     swapped = models.BooleanField(default=False)
     lease_expires_at = models.DateTimeField()
-    skip_reason = models.CharField(max_length=200, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
+    leased_at = models.DateTimeField(db_default=Now())
+    """When it was handed out, the last time."""
+    skip_reason = models.TextField(blank=True)
     ended_at = models.DateTimeField(null=True)
-    """When it was submitted, skipped or released."""
+    """When it was submitted, skipped, released or reaped."""
+
+    held_for: timedelta
+    """From leased_at to now; set by `labelhub.queue`, not stored."""
+
+    objects = AssignmentQuerySet.as_manager()
 
     class Meta:
         constraints = [

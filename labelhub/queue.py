@@ -1,0 +1,484 @@
+"""Leases: who judges what. The exactly-N promise lives here and nowhere else.
+
+No other module writes an Assignment, a human Judgment, or the counters of Task and
+Membership. What every verb keeps:
+
+* n_done + n_leased <= n_required, always; a CHECK constraint says so too.
+* One person's moves in one project happen one after another, for each verb begins by
+  locking their membership: two tabs, a double click and a retry are one person.
+* Locks are taken in the order membership, task, assignment; an assignment's state
+  changes only while its task is locked, and nobody who holds one task waits for
+  another. On SQLite the transaction (BEGIN IMMEDIATE) is the lock.
+* A lease that ran out keeps its slot until it is reaped, so its holder may still go on.
+* Times are the database's; no two machines' clocks are compared.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Greatest, Now
+
+from labelhub import verdicts
+from labelhub.models import Assignment, Judgment, Membership, Project, Task
+
+if TYPE_CHECKING:
+    from labelhub.models import User
+
+State = Assignment.State
+
+MAX_LEASES = 4
+"""How many lease lengths a heartbeat may keep an item without an answer."""
+ATTEMPTS = 50
+"""How often a claim tries again when all that is left was locked a moment ago."""
+PAUSE = 0.02
+"""The longest pause between two attempts, in seconds."""
+
+_dice = SystemRandom()
+
+
+class Reason(StrEnum):
+    """Why there is nothing to judge."""
+
+    NOT_A_JUDGE = "not_a_judge"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    EMPTY = "empty"
+    HELD = "held"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class EndState:
+    reason: Reason
+    until: datetime | None = None
+    """When the first item that others hold comes back, unless they judge it."""
+
+
+# --- Taking an item ---------------------------------------------------------
+
+
+def claim(project: Project, annotator: User) -> Assignment | EndState:
+    """The item this person should judge now, loaded for display.
+
+    The one they hold already, else one from the highest priority band: from a random
+    point on, because in a fixed order somebody who judged 50,000 tasks would walk
+    past all of them at every claim.
+    """
+    for _ in range(ATTEMPTS):
+        with transaction.atomic():
+            if not _may_judge(project, annotator):
+                return EndState(Reason.NOT_A_JUDGE)
+            if project.status != Project.Status.OPEN:
+                return EndState(Reason(project.status))
+            pk = _resume(project, annotator)
+            if pk is None:
+                pk = _take(project, annotator)
+        if pk is not None:
+            return Assignment.objects.for_display().get(pk=pk)
+        if reap(project):
+            continue
+        if not _is_any_left(project, annotator):
+            break
+        # Passed over because others had it locked. Waiting for their locks instead
+        # deadlocks: a row that was waited for stays locked while the next is tried.
+        time.sleep(_dice.uniform(0, PAUSE))
+    return _end_state(project, annotator)
+
+
+def _may_judge(project: Project, annotator: User) -> bool:
+    """Lock the membership. A site admin who has none gets one, to count their work."""
+    locked = Membership.objects.select_for_update(no_key=True)
+    roles = locked.filter(project=project, user=annotator).values_list("role")
+    role = roles[0][0] if roles else None
+    if annotator.is_superuser:
+        if role is None:
+            Membership.objects.get_or_create(
+                project=project,
+                user=annotator,
+                defaults={"role": Membership.Role.MANAGER},
+            )
+        return True
+    return role is not None and role != Membership.Role.VIEWER
+
+
+def _resume(project: Project, annotator: User) -> UUID | None:
+    """The lease this person holds, made to last again; the newest if there are two."""
+    held = Assignment.objects.filter(
+        project=project, annotator=annotator, state=State.LEASED
+    ).order_by("-leased_at")
+    for pk in held.values_list("pk", flat=True)[:1]:
+        # Guarded: the reaper may have it in hand.
+        if held.filter(pk=pk).update(lease_expires_at=_lease_end(project)):
+            return pk
+    return None
+
+
+def _lease_end(project: Project) -> Any:
+    return Now() + timedelta(seconds=project.lease_seconds)
+
+
+# The first two conditions are those of the index task_claimable, in literals: with
+# parameters in their place neither database would use it.
+_CLAIMABLE = """
+    task.status = 'open' AND task.n_required > (task.n_done + task.n_leased)
+    AND task.project_id = %(project)s
+"""
+_NOT_MINE = """
+    NOT EXISTS (
+        SELECT 1 FROM labelhub_assignment mine
+        WHERE mine.task_id = task.id AND mine.annotator_id = %(annotator)s
+        AND mine.state IN ('leased', 'submitted', 'skipped')
+    )
+"""
+_IN_BAND = "AND task.priority = %(band)s AND task.shuffle_key"
+
+
+def _take(project: Project, annotator: User) -> UUID | None:
+    """Lease a task that needs judging and that this person has not seen."""
+    ids: dict[str, Any] = {"project": project.pk, "annotator": annotator.pk}
+    if project.order == Project.Order.IMPORTED:
+        task_id = _take_task(ids)
+        return _lease(task_id, project, annotator) if task_id else None
+
+    ids["start"] = _dice.random()
+    band = _band_below(None, project)
+    while band is not None:
+        ids["band"] = band
+        for part in (">= %(start)s", "< %(start)s"):
+            if task_id := _take_task(ids, f"{_IN_BAND} {part}"):
+                return _lease(task_id, project, annotator)
+        band = _band_below(band, project)
+    return None
+
+
+def _band_below(band: int | None, project: Project) -> int | None:
+    """The highest priority of a task that somebody may still claim."""
+    below = "" if band is None else "AND task.priority < %(band)s"
+    return _integer(
+        f"""
+        SELECT task.priority FROM labelhub_task task
+        WHERE {_CLAIMABLE} {below} ORDER BY task.priority DESC LIMIT 1
+        """,  # noqa: S608 (constants of this module)
+        {"project": project.pk, "band": band},
+    )
+
+
+def _take_task(ids: dict[str, Any], where: str = "") -> int | None:
+    """Count one more lease on the first such task that is not locked; its id.
+
+    One statement, so that nothing comes between choosing and counting. The outer
+    guard is for PostgreSQL, where the row may have changed since the snapshot.
+    """
+    lock = ""
+    if connection.features.has_select_for_update_skip_locked:
+        lock = "FOR NO KEY UPDATE OF task SKIP LOCKED"
+    return _integer(
+        f"""
+        UPDATE labelhub_task SET n_leased = n_leased + 1
+        WHERE n_required > (n_done + n_leased) AND id = (
+            SELECT task.id FROM labelhub_task task
+            WHERE {_CLAIMABLE} {where} AND {_NOT_MINE}
+            ORDER BY task.priority DESC, task.shuffle_key LIMIT 1 {lock}
+        )
+        RETURNING id
+        """,  # noqa: S608 (constants of this module)
+        ids,
+    )
+
+
+def _integer(sql: str, parameters: dict[str, Any]) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows = cursor.fetchall()
+    return int(rows[0][0]) if rows else None
+
+
+def _lease(task_id: int, project: Project, annotator: User) -> UUID:
+    """Write down who holds the task, and which response they see on the left.
+
+    The second person sees the opposite of the first, and so on in pairs. Somebody
+    who held the task before keeps their sides: an old page of theirs may still be
+    open, and what is left on it must stay left.
+    """
+    lean = 0
+    fields = {
+        "project_id": project.pk,
+        "guideline_id": project.guidelines.order_by("-version")
+        .values_list("pk", flat=True)
+        .first(),
+        "state": State.LEASED,
+        "lease_expires_at": _lease_end(project),
+        "leased_at": Now(),
+        "ended_at": None,
+    }
+    for other in Assignment.objects.filter(task_id=task_id):
+        if other.annotator_id == annotator.pk:
+            Assignment.objects.filter(pk=other.pk).update(**fields)
+            return other.pk
+        if other.state in (State.LEASED, State.SUBMITTED):
+            lean += 1 if other.swapped else -1
+    swapped = lean < 0 if lean else _dice.random() < 0.5
+    return Assignment.objects.create(
+        task_id=task_id,
+        annotator=annotator,
+        swapped=project.is_pairwise and swapped,
+        **fields,
+    ).pk
+
+
+def _is_any_left(project: Project, annotator: User) -> bool:
+    """Whether a claim found nothing only because others had it locked."""
+    found = _integer(
+        f"""
+        SELECT 1 FROM labelhub_task task WHERE {_CLAIMABLE} AND {_NOT_MINE} LIMIT 1
+        """,  # noqa: S608 (constants of this module)
+        {"project": project.pk, "annotator": annotator.pk},
+    )
+    return found is not None
+
+
+def _end_state(project: Project, annotator: User) -> EndState:
+    if not project.n_tasks:
+        return EndState(Reason.EMPTY)
+    mine = Assignment.objects.filter(task=OuterRef("task"), annotator=annotator)
+    touched = mine.filter(state__in=[State.LEASED, State.SUBMITTED, State.SKIPPED])
+    held = (
+        Assignment.objects.filter(project=project, state=State.LEASED)
+        .filter(~Exists(touched), task__status=Task.Status.OPEN)
+        .order_by("lease_expires_at")
+        .values_list("lease_expires_at", flat=True)
+        .first()
+    )
+    if held:
+        return EndState(Reason.HELD, until=held)
+    skipped = Assignment.objects.filter(
+        project=project,
+        annotator=annotator,
+        state=State.SKIPPED,
+        task__status=Task.Status.OPEN,
+    )
+    if skipped.exists():
+        return EndState(Reason.SKIPPED)
+    if Task.objects.filter(project=project, status=Task.Status.OPEN).exists():
+        return EndState(Reason.WAITING)
+    return EndState(Reason.DONE)
+
+
+# --- Giving it back ---------------------------------------------------------
+
+
+@transaction.atomic
+def submit(
+    assignment_id: UUID,
+    annotator: User,
+    verdict_shown: str,
+    *,
+    note: str = "",
+    replaces: int = 0,
+) -> Judgment:
+    """Store a verdict, in the words of the page; the judgment that stands for it.
+
+    `replaces` is the revision the person saw as their own when they answered: 0 for
+    none. An answer to anything but the standing revision is a retry of one that was
+    stored, so a double click stores nothing. An answer whose lease was lost counts
+    if there is a free slot, else it is kept as surplus.
+    """
+    assignment = _locked(assignment_id, annotator)
+    task = assignment.task
+    verdict = verdicts.stored(
+        verdict_shown, assignment.project, swapped=assignment.swapped
+    )
+    if assignment.state == State.SUBMITTED:
+        standing = assignment.judgments.standing().get()
+        if standing.revision != replaces:
+            return standing
+        return _revise(assignment, standing, verdict, note)
+
+    held = assignment.state == State.LEASED
+    counts = task.status == Task.Status.OPEN and (
+        held or task.n_done + task.n_leased < task.n_required
+    )
+    is_last = counts and task.n_done + 1 == task.n_required
+    Task.objects.filter(pk=task.pk).update(
+        n_leased=F("n_leased") - int(held),
+        n_done=F("n_done") + int(counts),
+        status=Task.Status.DONE if is_last else task.status,
+    )
+    Assignment.objects.filter(pk=assignment.pk).update(
+        state=State.SUBMITTED, ended_at=Now()
+    )
+    Membership.objects.filter(project=assignment.project, user=annotator).update(
+        n_judged=F("n_judged") + 1
+    )
+    return _judgment(assignment, verdict, note, revision=1, surplus=not counts)
+
+
+def _locked(assignment_id: UUID, annotator: User) -> Assignment:
+    """The person's own assignment, ready to be changed."""
+    list(
+        Membership.objects.select_for_update(of=("self",), no_key=True)
+        .filter(user=annotator, project__assignments=assignment_id)
+        .values_list("pk")
+    )
+    list(
+        Task.objects.select_for_update(of=("self",), no_key=True)
+        .filter(assignments=assignment_id)
+        .values_list("pk")
+    )
+    # Read after both locks, so that it is as the last holder of them left it.
+    return (
+        Assignment.objects.select_related("task", "project")
+        .annotate(**{"held_for": Now() - F("leased_at")})
+        .get(pk=assignment_id, annotator=annotator)
+    )
+
+
+def _judgment(
+    assignment: Assignment, verdict: str, note: str, **fields: Any
+) -> Judgment:
+    return Judgment.objects.create(
+        project=assignment.project,
+        task=assignment.task,
+        assignment=assignment,
+        annotator_id=assignment.annotator_id,
+        source=Judgment.Source.HUMAN,
+        verdict=verdict,
+        note=note,
+        shown_left=verdicts.side_on_the_left(
+            assignment.project, swapped=assignment.swapped
+        ),
+        seconds=assignment.held_for.total_seconds(),
+        **fields,
+    )
+
+
+def _revise(
+    assignment: Assignment, standing: Judgment, verdict: str, note: str
+) -> Judgment:
+    """Put a new revision in the place of the standing one. No counter changes.
+
+    Only one revision may stand, at every moment: so the new one enters as superseded
+    (by the first, whose place in that unique column is always free), and takes its
+    stand when the old one has left.
+    """
+    first_id = assignment.judgments.filter(revision=1).values("pk")[0]["pk"]
+    judgment = _judgment(
+        assignment,
+        verdict,
+        note,
+        revision=standing.revision + 1,
+        surplus=standing.surplus,
+        superseded_by_id=first_id,
+    )
+    Judgment.objects.filter(pk=standing.pk).update(superseded_by=judgment)
+    Judgment.objects.filter(pk=judgment.pk).update(superseded_by=None)
+    judgment.superseded_by = None
+    return judgment
+
+
+@transaction.atomic
+def skip(assignment_id: UUID, annotator: User, reason: str = "") -> None:
+    """Free the slot now and do not offer the task to this person again.
+
+    They may still find it in their history and judge it after all.
+    """
+    _end(_locked(assignment_id, annotator), State.SKIPPED, skip_reason=reason)
+
+
+@transaction.atomic
+def release(assignment_id: UUID, annotator: User) -> None:
+    """Free the slot; the task may come to this person again."""
+    _end(_locked(assignment_id, annotator), State.RELEASED)
+
+
+def release_leases(project: Project, annotator: User) -> None:
+    """Free what somebody holds who leaves the project."""
+    for pk in Assignment.objects.filter(
+        project=project, annotator=annotator, state=State.LEASED
+    ).values_list("pk", flat=True):
+        release(pk, annotator)
+
+
+def _end(assignment: Assignment, state: State, **fields: Any) -> None:
+    """Close a lease without an answer; a judged item stays judged."""
+    if assignment.state in (State.SUBMITTED, state):
+        return
+    if assignment.state == State.LEASED:
+        Task.objects.filter(pk=assignment.task_id).update(n_leased=F("n_leased") - 1)
+    Assignment.objects.filter(pk=assignment.pk).update(
+        state=state, ended_at=Now(), **fields
+    )
+
+
+def extend(assignment: Assignment) -> bool:
+    """Keep the item for somebody who is still reading; False if it is not theirs now.
+
+    Not for ever: a page left open on a desk gives its item back in the end.
+    """
+    length = timedelta(seconds=assignment.project.lease_seconds)
+    return bool(
+        Assignment.objects.filter(
+            pk=assignment.pk,
+            state=State.LEASED,
+            leased_at__gt=Now() - MAX_LEASES * length,
+        ).update(lease_expires_at=Now() + length)
+    )
+
+
+def reap(project: Project | None = None) -> int:
+    """Free the slots of leases that ran out; how many.
+
+    Each in a transaction of its own: there are never more than there are annotators.
+    """
+    expired = Assignment.objects.filter(state=State.LEASED, lease_expires_at__lte=Now())
+    if project is not None:
+        expired = expired.filter(project=project)
+    return sum(_reap_one(pk) for pk in expired.values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _reap_one(assignment_id: UUID) -> bool:
+    tasks = Task.objects.select_for_update(of=("self",), no_key=True)
+    task_ids = list(tasks.filter(assignments=assignment_id).values_list("pk"))
+    # Asked again under the lock: it may have been extended, judged or reaped since.
+    if not Assignment.objects.filter(
+        pk=assignment_id, state=State.LEASED, lease_expires_at__lte=Now()
+    ).update(state=State.EXPIRED, ended_at=Now()):
+        return False
+    Task.objects.filter(pk__in=[pk for (pk,) in task_ids]).update(
+        n_leased=F("n_leased") - 1
+    )
+    return True
+
+
+@transaction.atomic
+def require(project: Project, judgments_per_task: int) -> None:
+    """Ask for another number of judgments on every task of the project.
+
+    What was judged or is being judged stays wanted, so a task may keep a higher
+    number; one that has fewer than it needs now is open again.
+    """
+    Project.objects.filter(pk=project.pk).update(judgments_per_task=judgments_per_task)
+    project.judgments_per_task = judgments_per_task
+    in_hand = F("n_done") + F("n_leased")
+    Task.objects.filter(project=project, repeat_of=None).update(
+        n_required=Greatest(Value(judgments_per_task), in_hand)
+    )
+    judged = Q(status__in=[Task.Status.OPEN, Task.Status.DONE])
+    Task.objects.filter(judged, project=project, repeat_of=None).update(
+        status=Case(
+            When(n_done=F("n_required"), then=Value(Task.Status.DONE)),
+            default=Value(Task.Status.OPEN),
+        )
+    )
