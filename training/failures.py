@@ -47,13 +47,33 @@ _SIGNS = (
 )
 
 
+def told(error: dict[str, Any]) -> dict[str, Any]:
+    """The error that a trainer has written into its result, as a run keeps it."""
+    where = error.get("where")
+    if isinstance(where, dict):
+        where = whereabouts(where.get("phase"), where.get("step"), where.get("place"))
+    return {
+        "code": str(error.get("code") or ""),
+        "class": str(error.get("class") or "TrainerFailed"),
+        "message": storable(str(error.get("message") or "It did not say why.")),
+        "where": storable(where or ""),
+        "lines": [storable(str(line)) for line in error.get("lines") or []],
+    }
+
+
 def explain(
-    directory: RunDirectory, exit_code: int | None, *, out_of_memory: bool
+    directory: RunDirectory,
+    exit_code: int | None,
+    *,
+    phase: str,
+    step: int,
+    out_of_memory: bool,
 ) -> dict[str, Any]:
     """The error of a trainer that ended without saying why."""
     lines = last_lines(directory.log)
     text = "\n".join(lines)
-    error = {"code": "", "where": place(lines), "lines": lines}
+    where = whereabouts(phase, step, place(lines))
+    error: dict[str, Any] = {"code": "", "where": where, "lines": lines}
     if out_of_memory:
         return error | {
             "class": "OutOfMemory",
@@ -104,6 +124,22 @@ def last_lines(log: Path) -> list[str]:
             # Where it began and where it broke; the frames between say less.
             lines = [*lines[:5], "…", *lines[-(LINES - 6) :]]
     return lines[-LINES:] if lines != [""] else []
+
+
+def whereabouts(phase: object, step: object, place: object) -> str:
+    """Where it happened, in words.
+
+    >>> whereabouts("reading_data", 0, None)
+    'reading data'
+    >>> whereabouts("training", 7, "/lib/site-packages/trl/trainer.py:31")
+    'training, step 7, trl/trainer.py:31'
+    """
+    parts = (
+        str(phase or "").replace("_", " "),
+        f"step {step}" if step else "",
+        str(place or "").rpartition("site-packages/")[2],
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def place(lines: list[str]) -> str:

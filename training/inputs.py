@@ -44,7 +44,11 @@ def make_directory(attempt: Attempt) -> RunDirectory:
 
 
 def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
-    """Write config.json and bring what it refers to; whether the hub is needed too."""
+    """Write config.json and bring what it refers to; whether the hub is needed too.
+
+    Raises:
+        InputMissing, ReferenceRefused, StorageError: something is not there any more.
+    """
     run = attempt.run
     config: dict[str, Any] = {**run.config, "output_dir": "."}
     directory.inputs.mkdir(exist_ok=True)
@@ -59,7 +63,6 @@ def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
         for name in ("dataset_path", "eval_dataset_path"):
             if config.get(name):
                 config[name] = _link_data(config[name], directory.inputs / name)
-    carry_checkpoint(attempt, directory)
     write_json(directory.config, config)
     brought = (f"{directory.inputs.name}/", directory.data.name)
     named = ("base_model", "reward_model", "dataset_path", "eval_dataset_path")
@@ -70,10 +73,11 @@ def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
     )
 
 
-def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> None:
+def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> Path | None:
     """Move the newest valid checkpoint of the run's earlier attempts to this one.
 
-    Moved, not copied: it may be as large as the model, and its attempt is dead.
+    Moved, not copied: it may be as large as the model, and its attempt is dead. Only
+    those of this host are found; on another host the run begins anew.
     """
     found = []
     for fence in attempt.run.attempts.filter(fence__lt=attempt.fence).values_list(
@@ -82,10 +86,13 @@ def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> None:
         earlier = RunDirectory(directory.path.with_name(f"attempt-{fence}"))
         if (checkpoint := earlier.newest_valid_checkpoint()) is not None:
             found.append((int(checkpoint.name.rpartition("-")[2]), fence, checkpoint))
-    if found:
-        _, _, newest = max(found)
-        directory.checkpoints.mkdir(exist_ok=True)
-        os.replace(newest, directory.checkpoints / newest.name)
+    if not found:
+        return None
+    _, _, newest = max(found)
+    directory.checkpoints.mkdir(exist_ok=True)
+    carried = directory.checkpoints / newest.name
+    os.replace(newest, carried)
+    return carried
 
 
 def tidy(directory: RunDirectory) -> None:

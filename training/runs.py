@@ -394,7 +394,7 @@ def _give_up(run: Run, problem: str) -> None:
             "code": "",
             "class": "DependencyFailed",
             "message": problem,
-            "where": "queue",
+            "where": "in the queue",
             "lines": [],
         },
     )
@@ -527,6 +527,6 @@ def _lost_error(message: str) -> dict[str, Any]:
         "code": "",
         "class": "Lost",
         "message": message,
-        "where": "worker",
+        "where": "",
         "lines": [],
     }

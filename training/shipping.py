@@ -29,6 +29,21 @@ MAX_NAMES = 500
 """Series a run may have; a trainer that makes up names would fill the database."""
 
 _NOT_METRICS = frozenset({"step", "time", "epoch"})
+PHASES = frozenset(
+    {
+        "starting",
+        "reading_data",
+        "loading_model",
+        "training",
+        "evaluating",
+        "saving",
+        "checking_reload",
+    }
+)
+"""The events that say what a trainer does from then on."""
+# "progress" comes every second and only moves the run. That a trainer has ended is told
+# by whoever accepts or rejects what it came to.
+_NOT_KEPT = frozenset({"progress", "completed", "stopped", "failed"})
 _OF_EVENTS = frozenset({"kind", "message"})
 _MAX_STEP = 2**31 - 1
 
@@ -41,6 +56,7 @@ class Shipper:
         self.directory = directory
         self.shipped: dict[str, int] = dict(attempt.shipped)
         self.names: set[str] = set()
+        self.phase = "starting"
         self.step = 0
 
     def ship(self, *, last: bool = False) -> None:
@@ -129,7 +145,6 @@ class Shipper:
         )
 
     def _add_events(self, lines: list[dict[str, Any]]) -> None:
-        # "progress" comes every second: it moves the run, but is no event to keep.
         RunEvent.objects.bulk_create(
             [
                 RunEvent(
@@ -142,7 +157,7 @@ class Shipper:
                     ),
                 )
                 for line in lines
-                if line.get("kind") != "progress"
+                if line.get("kind") not in _NOT_KEPT
             ]
         )
         self._note_progress(lines)
@@ -150,11 +165,13 @@ class Shipper:
     def _note_progress(self, lines: list[dict[str, Any]]) -> None:
         changes: dict[str, Any] = {}
         for line in lines:
-            if line.get("kind") == "phase":
-                changes["phase"] = storable(str(line.get("message", "")))[:60]
+            if line.get("kind") in PHASES:
+                changes["phase"] = line["kind"]
             for name in ("step", "max_steps"):
                 if (number := _number(line.get(name), _MAX_STEP)) is not None:
                     changes[name] = number
+        self.phase = changes.get("phase", self.phase)
+        self.step = changes.get("step", self.step)
         if changes:
             Run.objects.filter(pk=self.attempt.run_id, fence=self.attempt.fence).update(
                 **changes

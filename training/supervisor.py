@@ -78,8 +78,9 @@ class FencedOut(Exception):
     """The run belongs to another attempt now."""
 
 
-def trainer_command(directory: RunDirectory) -> list[str]:
-    return [*settings.TRAINER_COMMAND, str(directory.path)]
+def trainer_command(directory: RunDirectory, checkpoint: Path | None) -> list[str]:
+    resume = [] if checkpoint is None else ["--resume-from", str(checkpoint)]
+    return [*settings.TRAINER_COMMAND, str(directory.path), *resume]
 
 
 def trainer_environment(
@@ -92,6 +93,7 @@ def trainer_environment(
     return environment | {
         "CUDA_VISIBLE_DEVICES": "" if gpu is None else str(gpu),
         "LABELHUB_DIE_WITH_PARENT": "1",
+        "LABELHUB_DIE_WITH_PARENT_PID": str(os.getpid()),
         processes.ATTEMPT_MARK: str(directory.path),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONPATH": str(settings.BASE_DIR),
@@ -195,7 +197,8 @@ class Supervisor:
         if self._wanted() in ("cancel", "shutdown"):
             return None
         self._check_fence()
-        self.child = self._start(needs_hub)
+        checkpoint = inputs.carry_checkpoint(self.attempt, self.directory)
+        self.child = self._start(needs_hub, checkpoint)
         trainer = processes.identity(self.child.pid)
         self._persist(
             lambda: Attempt.objects.filter(pk=self.attempt.pk).update(
@@ -204,7 +207,9 @@ class Supervisor:
         )
         return self._watch(self.child)
 
-    def _start(self, needs_hub: bool) -> subprocess.Popen[bytes]:
+    def _start(
+        self, needs_hub: bool, checkpoint: Path | None
+    ) -> subprocess.Popen[bytes]:
         slot = self.attempt.slot
         has_gpu = self.attempt.worker.device.get("kind") == "cuda"
         environment = trainer_environment(
@@ -213,7 +218,7 @@ class Supervisor:
         with self.directory.log.open("ab") as output:
             # Into a file: a pipe that nobody empties stops the trainer.
             return subprocess.Popen(  # noqa: S603
-                trainer_command(self.directory),
+                trainer_command(self.directory, checkpoint),
                 cwd=self.directory.path,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -303,18 +308,20 @@ class Supervisor:
         wanted = self._wanted()
         if wanted == "cancel":
             self._finish(runs.State.CANCELED, "Canceled.", **facts)
-        elif status == "succeeded":
+        elif status == "completed":
             self._keep(runs.State.SUCCEEDED, "Succeeded.", result, facts)
         elif wanted == "shutdown" and status != "failed":
             self._persist(lambda: runs.interrupt(self.attempt, **facts))
         elif status == "stopped":
             self._keep(runs.State.STOPPED, "Stopped and saved.", result, facts)
-        elif result and result.get("error"):
-            self._fail(storable(result["error"]), **facts)
+        elif result and isinstance(result.get("error"), dict):
+            self._fail(failures.told(result["error"]), **facts)
         else:
             error = failures.explain(
                 self.directory,
                 exit_code,
+                phase=self.shipper.phase,
+                step=self.shipper.step,
                 out_of_memory=out_of_memory and exit_code == -signal.SIGKILL,
             )
             self._fail(error, **facts)
@@ -324,9 +331,13 @@ class Supervisor:
     ) -> None:
         """Store the model, then have the run accepted: never the other way round."""
         uri = ""
-        if self.directory.final.is_dir():
+        # final/, or the newest checkpoint of a run that was stopped.
+        saved = self.directory.path / str(
+            result.get("final_checkpoint_path") or "final"
+        )
+        if saved.is_dir():
             key = f"runs/{self.attempt.run_id}/attempt-{self.attempt.fence}"
-            uri = storage.open_store().put_tree(self.directory.final, key)
+            uri = storage.open_store().put_tree(saved, key)
         accepted = self._finish(to, message, result=storable(result), uri=uri, **facts)
         if accepted and to == runs.State.SUCCEEDED:
             inputs.tidy(self.directory)
@@ -353,8 +364,12 @@ class Supervisor:
         return result if isinstance(result, dict) else None
 
     def _peak(self, result: dict[str, Any] | None) -> int | None:
-        told = (result or {}).get("peak_memory_bytes")
-        return told if isinstance(told, int) else self.peak_memory or None
+        """Bytes of the GPU where there is one, else of main memory."""
+        told = result or {}
+        gigabytes = told.get("peak_gpu_memory_gb") or told.get("peak_memory_gb")
+        if isinstance(gigabytes, int | float):
+            return int(gigabytes * 1e9)
+        return self.peak_memory or None
 
     def _persist(self, change: Callable[[], T], *, lenient: bool = False) -> T | None:
         """Make a change as soon as the database can be reached."""
@@ -377,13 +392,13 @@ class Supervisor:
 def _own_error(error: Exception) -> dict[str, Any]:
     """What went wrong on our side of the run directory."""
     frames = traceback.format_exception(error)
-    lines = storable("".join(frames)).rstrip().split("\n")
+    lines = storable("".join(frames)).rstrip().split("\n")[-failures.LINES :]
     return {
         "code": "",
         "class": type(error).__name__,
         "message": storable(str(error)) or type(error).__name__,
-        "where": "supervisor",
-        "lines": lines[-failures.LINES :],
+        "where": failures.whereabouts("supervising", 0, failures.place(lines)),
+        "lines": lines,
     }
 
 

@@ -79,7 +79,7 @@ class Run(models.Model):
     result = models.JSONField(null=True)
     """RLHFJobResult as a dict, once accepted."""
     error = models.JSONField(null=True)
-    """{"code", "class", "message", "where", "lines"}"""
+    """{"code", "class", "message", "where", "lines"}; where is a phrase"""
     uri = models.CharField(max_length=500, blank=True)
     """Where the accepted attempt's artefacts are in the store."""
 
