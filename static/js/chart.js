@@ -23,7 +23,7 @@
 //         "log": false,                   start with a logarithmic y axis
 //         "smooth": true,                 false: not averaged by the slider (a schedule, a count)
 //         "folded": false,                true: under "more metrics"
-//         "help": "",                     one sentence under the title, or ""
+//         "help": "",                     a sentence on what the curve says, kept under it, or ""
 //         "lines": [{"value": 0.742, "label": "people agree", "low": 0.721, "high": 0.763}]
 //       }],                               lines: dashed and named; low and high may be left out
 //       "series": {
@@ -164,17 +164,18 @@
             this.nothing = element("p", { className: "panel-empty", textContent: "No values yet" });
             this.plot.append(this.nothing);
             this.table = element("table");
+            this.more = element("summary");
             this.data = element(
                 "details",
                 { className: "panel-data" },
-                element("summary", { textContent: "Values" }),
+                this.more,
+                this.help,
                 this.table,
             );
             this.figure = element(
                 "figure",
                 { className: "panel", "aria-labelledby": id },
                 element("div", { className: "panel-head" }, this.title, this.logButton),
-                this.help,
                 this.values,
                 this.plot,
                 this.data,
@@ -203,6 +204,8 @@
             }
             this.help.hidden = !description.help;
             this.help.textContent = description.help ?? "";
+            // Not above the curve: plots of a row must start at the same height.
+            this.more.textContent = description.help ? "What it says, and its values" : "Values";
         }
 
         // What is known of the series of this panel, with their colours.
@@ -395,6 +398,12 @@
             return [least - air, most + air];
         }
 
+        // At the end of its line "accuracy, held out" is "held out" where "accuracy" stands beside it.
+        shortLabel(label) {
+            const prefix = this.current.find((s) => label.startsWith(`${s.label}, `));
+            return prefix ? label.slice(prefix.label.length + 2) : label;
+        }
+
         // Evaluation has few values, and two values make no trend.
         isSmoothed(s) {
             if (this.description.smooth === false || s.split === "eval") return false;
@@ -466,7 +475,7 @@
                 while (i >= 0 && (column[i] === undefined || column[i] === null || u.data[0][i] > to)) i--;
                 if (i < 0) continue;
                 const y = u.valToPos(column[i], "y", true);
-                labels.push({ text: s.label, colour: s.colour, y: Math.min(Math.max(y, top + 6 * ratio), top + height - 6 * ratio) });
+                labels.push({ text: this.shortLabel(s.label), colour: s.colour, y: Math.min(Math.max(y, top + 6 * ratio), top + height - 6 * ratio) });
             }
             labels.sort((a, b) => a.y - b.y);
             const step = 13 * ratio;
@@ -787,7 +796,7 @@
         labelRoom() {
             const labels = [...this.panels.values()]
                 .filter((panel) => panel.hasDirectLabels())
-                .flatMap((panel) => panel.current.map((s) => s.label.length));
+                .flatMap((panel) => panel.current.map((s) => panel.shortLabel(s.label).length));
             return labels.length ? Math.min(120, 14 + Math.max(...labels) * 6.2) : 12;
         }
 
