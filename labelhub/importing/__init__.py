@@ -1,0 +1,20 @@
+"""Files of prompts, responses and verdicts -> rows, in two passes.
+
+Pass 1 (`checking`) reads everything and writes nothing; pass 2 (`writing`) writes short
+transactions that may be cut off anywhere and run again. A format is one file in
+`formats/`.
+"""
+
+from __future__ import annotations
+
+from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
+from labelhub.importing.running import check_files, import_files, run_batch
+
+__all__ = [
+    "ImportOptions",
+    "ImportRefused",
+    "check_files",
+    "import_files",
+    "parse_map",
+    "run_batch",
+]

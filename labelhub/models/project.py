@@ -48,7 +48,7 @@ class Project(models.Model):
     allow_tie = models.BooleanField("offer “tie”", default=True)
     allow_both_bad = models.BooleanField("offer “both bad”", default=True)
     n_tasks = models.PositiveIntegerField(default=0, editable=False)
-    """Tasks that are not retired; kept by the importer, for COUNT(*) is slow."""
+    """Tasks that are open or done; kept by the importer, for COUNT(*) is slow."""
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
     )
@@ -164,6 +164,10 @@ class ImportBatch(models.Model):
     n_rows = models.PositiveIntegerField(default=0)
     n_read = models.PositiveIntegerField(default=0)
     """Rows committed so far, of n_rows."""
+    fence = models.PositiveIntegerField(default=0)
+    """Rises with each process that takes the batch up; an older one then stops."""
+    beat_at = models.DateTimeField(null=True)
+    """When the process that has it last wrote something."""
     error = models.TextField(blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+"
@@ -171,7 +175,17 @@ class ImportBatch(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
 
+    is_repeat: bool = False
+    """Asked for again when it was complete; set by the importer, not stored."""
+
     class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "sha256"],
+                condition=~Q(state="removed") & ~Q(sha256=""),
+                name="importbatch_once",
+            ),
+        ]
         indexes = [models.Index(fields=["project", "-id"], name="importbatch_newest")]
 
     def __str__(self) -> str:

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import unicodedata
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+
+
+def content_hash(content: str | list[dict[str, str]]) -> str:
+    """What makes two prompts, or two responses, the same.
+
+    Line ends (CRLF, CR) and Unicode composition do not; the stored text keeps both.
+    """
+    if not isinstance(content, str):
+        turns = [[turn["role"], _compared(turn["content"])] for turn in content]
+        content = json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(_compared(content).encode()).hexdigest()
+
+
+def _compared(text: str) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 class Prompt(models.Model):
