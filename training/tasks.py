@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from training import hosts, runs
+from training import exporting, hosts, runs
 
 
 def claim_runs() -> int:
@@ -14,6 +14,11 @@ def claim_runs() -> int:
     """
     worker = runs.alive_workers().filter(host=settings.WORKER_NAME).first()
     return len(hosts.claim_and_start(worker)) if worker else 0
+
+
+def freeze_snapshot(snapshot_id: int) -> None:
+    """Start the process that makes a snapshot; of two, one is accepted."""
+    exporting.start(snapshot_id)
 
 
 def canary() -> str:

@@ -1,0 +1,186 @@
+"""The files of a frozen dataset: Parquet in the store, JSON lines or CSV outside.
+
+Nothing that is written depends on the clock, so the same rows give the same bytes (by
+the same version of pyarrow).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.recipes import Shape
+from training.tallying import batched
+
+ROW_GROUP = 500
+"""Rows held in memory at a time; responses may be long."""
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+CONTENT: dict[Shape, list[tuple[str, pa.DataType]]] = {
+    Shape.PAIRS: [("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES)],
+    Shape.LABELS: [
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+        ("label", pa.bool_()),
+    ],
+    Shape.COMPLETIONS: [("prompt", MESSAGES), ("completion", MESSAGES)],
+    Shape.PROMPTS: [("prompt", MESSAGES)],
+}
+VOTES: list[tuple[str, pa.DataType]] = [
+    ("votes_for", pa.int32()),
+    ("votes_against", pa.int32()),
+    ("n_votes", pa.int32()),
+    ("source", pa.string()),
+]
+LINEAGE: list[tuple[str, pa.DataType]] = [
+    ("task_id", pa.int64()),
+    ("judgment_ids", pa.list_(pa.int64())),
+    ("prompt_id", pa.int64()),
+]
+
+JUDGMENTS = pa.schema(
+    [
+        ("judgment_id", pa.int64()),
+        ("task_id", pa.int64()),
+        ("source", pa.string()),
+        ("verdict", pa.string()),
+        ("voted", pa.bool_()),
+    ]
+)
+LEDGER = pa.schema(
+    [("task_id", pa.int64()), ("prompt_id", pa.int64()), ("left_out", pa.string())]
+)
+
+
+class Format(StrEnum):
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def schema_of(shape: Shape) -> pa.Schema:
+    return pa.schema([*CONTENT[shape], *LINEAGE, *VOTES])
+
+
+def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """Write the rows as they come; answer how many."""
+    n = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for page in batched(rows, ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist(page, schema=schema))
+            n += len(page)
+    return n
+
+
+class CanonicalHash:
+    """sha256 over what the rows say, in their order, without database ids."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.names = [name for name, _ in (*CONTENT[shape], *VOTES)]
+        self.hash = hashlib.sha256()
+
+    def seen(
+        self, split: str, rows: Iterable[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            said = {"split": split, **{name: row[name] for name in self.names}}
+            line = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+            self.hash.update(line.encode() + b"\n")
+            yield row
+
+    def hexdigest(self) -> str:
+        return self.hash.hexdigest()
+
+
+def read_rows(
+    file: IO[bytes] | Path, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, a few in memory at a time."""
+    left = limit
+    for batch in pq.ParquetFile(file).iter_batches(batch_size=limit or ROW_GROUP):
+        rows = batch.to_pylist()
+        yield from rows[:left]
+        if left is not None:
+            left -= len(rows)
+            if left <= 0:
+                return
+
+
+def as_lines(file: IO[bytes] | Path, format: Format) -> Iterator[bytes]:
+    """A Parquet file as JSON lines or as CSV."""
+    if format is Format.JSONL:
+        for row in read_rows(file):
+            yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        return
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(pq.ParquetFile(file).schema_arrow.names)
+    for row in read_rows(file):
+        writer.writerow([_cell(value) for value in row.values()])
+        yield buffer.getvalue().encode()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    """Message lists as JSON; text that a spreadsheet would run gets an apostrophe.
+
+    >>> _cell("=1+1"), _cell([7]), _cell(True), _cell(None)
+    ("'=1+1", '[7]', 'true', None)
+    """
+    if isinstance(value, list | bool):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return value
+
+
+def dataset_card(facts: dict[str, Any], format: Format) -> str:
+    """README.md as the Hugging Face hub reads it, from what snapshot.json holds."""
+    recipe, ledger, rows = facts["recipe"], facts["ledger"], facts["rows"]
+    splits = "\n".join(
+        f"  - split: {split}\n    path: {split}.{format}"
+        for split in rows
+        if rows[split]
+    )
+    left_out = "".join(
+        f"| − {reason} | {n:,} |\n" for reason, n in ledger["left_out"].items()
+    )
+    columns = "\n".join(
+        f"* `{field.name}`: {str(field.type).replace('element: ', '')}"
+        for field in schema_of(Shape(recipe["shape"]))
+    )
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+{splits}
+---
+
+# {facts["project"]}: {recipe["shape"]} for {recipe["for"]}
+
+{rows["train"]:,} rows to train on and {rows["eval"]:,} to evaluate with, which share no
+prompt. Frozen by LabelHub from the judgments of {", ".join(recipe["judges"])}.
+sha256 over the rows: `{facts["sha256"]}`.
+
+| Judged tasks | {ledger["judged"]:,} |
+|---|---:|
+{left_out}| = exported | {ledger["exported"]:,} |
+
+Every task that was left out is in `ledger.parquet` with its reason, every judgment that
+was read in `judgments.parquet`. The recipe and the statistics are in `snapshot.json`.
+
+## Columns
+
+{columns}
+"""

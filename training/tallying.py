@@ -1,0 +1,476 @@
+"""The judgments of a project, read once and turned into rows to be.
+
+All of it happens in a scratch SQLite file, which sorts on disk: memory stays flat
+however many judgments there are. Rows are referred to by id and hash; their texts are
+fetched only when the files are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from django.db.models import Case, CharField, Count, F, Q, Value, When
+from django.db.models.functions import Cast, Concat, Length
+
+from labelhub.models import Judgment, Project, Prompt, Response, Task
+from training.recipes import (
+    PRECEDENCE,
+    Ledger,
+    Outcome,
+    Recipe,
+    Shape,
+    decide,
+    drafts,
+)
+
+Item = TypeVar("Item")
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+PAGE = 1000
+
+SCHEMA = """
+CREATE TABLE judgment (
+  prompt INTEGER, task INTEGER, id INTEGER, source TEXT, verdict TEXT,
+  surplus INTEGER, judge TEXT, shown_left TEXT
+);
+CREATE TABLE demonstration (
+  prompt INTEGER, prompt_hash TEXT, response INTEGER, hash TEXT
+);
+CREATE TABLE task (
+  id INTEGER PRIMARY KEY, prompt INTEGER, reason TEXT, source TEXT, verdict TEXT,
+  n_votes INTEGER, winner TEXT, loser TEXT, longer_won INTEGER
+);
+CREATE TABLE row (
+  key BLOB, prompt INTEGER, first INTEGER, second INTEGER, label INTEGER,
+  tasks TEXT, judgments TEXT,
+  votes_for INTEGER, votes_against INTEGER, n_votes INTEGER, source TEXT
+);
+CREATE TABLE prompt (id INTEGER PRIMARY KEY, key BLOB, is_eval INTEGER DEFAULT 0);
+"""
+
+
+class Vote(NamedTuple):
+    prompt: int
+    task: int
+    id: int
+    source: str
+    verdict: str
+    surplus: bool
+
+
+class Facts(NamedTuple):
+    """What never changes about a task, without its texts."""
+
+    task: int
+    status: str
+    repeat_of: int | None
+    prompt_hash: str
+    a: int
+    b: int | None
+    a_hash: str
+    b_hash: str | None
+    a_model: str
+    b_model: str | None
+    a_length: int
+    b_length: int | None
+
+
+class Row(NamedTuple):
+    """A row to be: `first` is chosen or completes, `second` is rejected."""
+
+    prompt: int
+    prompt_hash: str
+    first: int | None = None
+    first_hash: str = ""
+    second: int | None = None
+    second_hash: str = ""
+    label: bool | None = None
+    tasks: tuple[int, ...] = ()
+    judgments: tuple[int, ...] = ()
+    votes_for: int = 0
+    votes_against: int = 0
+    n_votes: int = 0
+    source: str = ""
+
+    def key(self, seed: int) -> bytes:
+        """Where the row stands: shuffled by the seed, blind to database ids."""
+        parts = [
+            *(seed, self.prompt_hash, self.first_hash, self.second_hash, self.label),
+            *(self.votes_for, self.votes_against, self.n_votes, self.source),
+        ]
+        return hashlib.sha256(repr(parts).encode()).digest()
+
+    def joined(self, other: Row) -> Row:
+        """One row for what both teach: the same response to the same prompt."""
+        return self._replace(
+            tasks=self.tasks + other.tasks,
+            judgments=self.judgments + other.judgments,
+            votes_for=self.votes_for + other.votes_for,
+            votes_against=self.votes_against + other.votes_against,
+            n_votes=self.n_votes + other.n_votes,
+            source=min(self.source, other.source, key=PRECEDENCE.index),
+        )
+
+
+class Tally:
+    """The scratch file of one freeze."""
+
+    def __init__(self, path: Path, recipe: Recipe, progress: Progress) -> None:
+        self.recipe = recipe
+        self.progress = progress
+        self.scratch = sqlite3.connect(path, isolation_level=None)
+        # Nothing here outlives the process, so nothing is worth a journal.
+        self.scratch.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;"
+        )
+        self.scratch.executescript(SCHEMA)
+        self.scratch.execute("BEGIN")
+
+    def close(self) -> None:
+        self.scratch.close()
+
+    def read(self, project: Project) -> None:
+        """Take note of every judgment that stands now.
+
+        One statement, so one moment: judgments that arrive or are revised meanwhile
+        are not seen. It takes no lock that a writer waits for, and it reads no text,
+        so it is over soon.
+        """
+        # Said once: on SQLite nothing can be written while this statement is open.
+        self.progress("Reading judgments", 0, 0)
+        judgments = (
+            Judgment.objects.standing()
+            .filter(project=project)
+            .exclude(task__status=Task.Status.LOADING)
+            .order_by("id")
+            .values_list(
+                *("task__prompt_id", "task_id", "id", "source", "verdict", "surplus"),
+                Case(
+                    When(
+                        annotator__isnull=False,
+                        then=Concat(Value("person "), Cast("annotator", CharField())),
+                    ),
+                    default=F("judge_name"),
+                ),
+                "shown_left",
+            )
+            .iterator(chunk_size=PAGE)
+        )
+        self.scratch.executemany(
+            "INSERT INTO judgment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", judgments
+        )
+        if self.recipe.shape is Shape.COMPLETIONS:
+            self.scratch.executemany(
+                "INSERT INTO demonstration VALUES (?, ?, ?, ?)",
+                Response.objects.filter(
+                    Q(batch__isnull=True) | Q(batch__state="complete"),
+                    prompt__project=project,
+                    is_demonstration=True,
+                )
+                .order_by("id")
+                .values_list("prompt_id", "prompt__content_hash", "id", "content_hash")
+                .iterator(chunk_size=PAGE),
+            )
+
+    def settle(self) -> None:
+        """Decide every judged task, note the rows it makes, and split by prompt."""
+        self.scratch.execute("CREATE INDEX said ON demonstration (prompt, hash)")
+        by_prompt = groupby(self._judged_tasks(), key=lambda item: item[0][0].prompt)
+        for _, judged in by_prompt:
+            rows: dict[object, Row] = {}
+            for votes, facts in judged:
+                for row in self._settle_task(votes, facts):
+                    # Nothing is to be imitated twice; a pair is judged only once.
+                    is_merged = self.recipe.shape in (Shape.COMPLETIONS, Shape.PROMPTS)
+                    key = row.first_hash if is_merged else len(rows)
+                    rows[key] = rows[key].joined(row) if key in rows else row
+            for row in rows.values():
+                self._add(row)
+                self._forget_demonstration(row.prompt, row.first_hash)
+        self._add_demonstrations()
+        self._split()
+
+    def ledger(self) -> Ledger:
+        """Counted on both sides, from what was read and what will be written."""
+        left_out = self.scratch.execute(
+            "SELECT reason, COUNT(*) FROM task WHERE reason <> '' GROUP BY reason"
+        )
+        ledger = Ledger(
+            judged=self.one("SELECT COUNT(DISTINCT task) FROM judgment"),
+            exported=self.one(
+                "SELECT COUNT(DISTINCT value) FROM row, json_each(row.tasks)"
+            ),
+            left_out=Counter(dict(left_out.fetchall())),
+            rows=self.one("SELECT COUNT(*) FROM row"),
+            demonstrations=self.one("SELECT COUNT(*) FROM row WHERE tasks = '[]'"),
+        )
+        ledger.check()
+        return ledger
+
+    def rows(self, split: str) -> Iterator[dict[str, Any]]:
+        """The rows of train or eval with their texts, in their final order."""
+        done, total = 0, self.one("SELECT COUNT(*) FROM row")
+        cursor = self.scratch.execute(
+            "SELECT row.* FROM row JOIN prompt ON prompt.id = row.prompt"
+            " WHERE prompt.is_eval = ? ORDER BY row.key",
+            [split == "eval"],
+        )
+        for page in batched(cursor, PAGE // 2):
+            prompts = dict(
+                Prompt.objects.filter(pk__in={row[1] for row in page}).values_list(
+                    "pk", "messages"
+                )
+            )
+            texts = dict(
+                Response.objects.filter(
+                    pk__in={pk for row in page for pk in row[2:4] if pk is not None}
+                ).values_list("pk", "text")
+            )
+            for row in page:
+                yield self._with_texts(row, prompts, texts)
+            done += len(page)
+            self.progress(f"Writing rows to {split}", done, total)
+
+    def judgments(self) -> Iterator[dict[str, Any]]:
+        """Every judgment that was read; `voted` says whether it is behind a row."""
+        for pk, task, source, verdict, voted in self.scratch.execute(
+            "SELECT judgment.id, task.id, judgment.source, judgment.verdict,"
+            " task.reason = '' AND task.source = judgment.source AND NOT surplus"
+            " FROM judgment JOIN task ON task.id = judgment.task ORDER BY 1"
+        ):
+            yield {
+                "judgment_id": pk,
+                "task_id": task,
+                "source": source,
+                "verdict": verdict,
+                "voted": bool(voted),
+            }
+
+    def left_out(self) -> Iterator[dict[str, Any]]:
+        """Every judged task that makes no row, and why."""
+        for task, prompt, reason in self.scratch.execute(
+            "SELECT id, prompt, reason FROM task WHERE reason <> '' ORDER BY id"
+        ):
+            yield {"task_id": task, "prompt_id": prompt, "left_out": reason}
+
+    def one(self, query: str) -> int:
+        count: int = self.scratch.execute(query).fetchone()[0]
+        return count
+
+    def _judged_tasks(self) -> Iterator[tuple[list[Vote], Facts]]:
+        """Every judged task with its votes; tasks of one prompt follow each other."""
+        done, total = 0, self.one("SELECT COUNT(DISTINCT task) FROM judgment")
+        votes = self.scratch.execute(
+            "SELECT prompt, task, id, source, verdict, surplus FROM judgment"
+            " ORDER BY prompt, task, id"
+        )
+        by_task = groupby((Vote(*vote) for vote in votes), key=lambda vote: vote.task)
+        for page in batched(((task, list(group)) for task, group in by_task), PAGE):
+            facts = facts_of(task for task, _ in page)
+            for task, votes_on_it in page:
+                yield votes_on_it, facts[task]
+            done += len(page)
+            self.progress("Counting votes", done, total)
+
+    def _settle_task(self, votes: list[Vote], facts: Facts) -> Iterator[Row]:
+        outcome = decide(
+            tallies_of(votes),
+            self.recipe,
+            retired=facts.status == Task.Status.RETIRED,
+            repeat=facts.repeat_of is not None,
+        )
+        self._note(votes, facts, outcome)
+        if outcome.reason:
+            return
+        judgments = tuple(
+            vote.id
+            for vote in votes
+            if vote.source == outcome.source and not vote.surplus
+        )
+        responses = {"a": (facts.a, facts.a_hash), "b": (facts.b, facts.b_hash or "")}
+        for draft in drafts(outcome.verdict, self.recipe):
+            first, first_hash = responses.get(draft.first, (None, ""))
+            second, second_hash = responses.get(draft.second, (None, ""))
+            yield Row(
+                prompt=votes[0].prompt,
+                prompt_hash=facts.prompt_hash,
+                first=first,
+                first_hash=first_hash,
+                second=second,
+                second_hash=second_hash,
+                label=draft.label,
+                tasks=(facts.task,),
+                judgments=judgments,
+                votes_for=outcome.votes_for,
+                votes_against=outcome.votes_against,
+                n_votes=outcome.n_votes,
+                source=outcome.source,
+            )
+
+    def _note(self, votes: list[Vote], facts: Facts, outcome: Outcome) -> None:
+        winner = loser = longer_won = None
+        if outcome.verdict in ("a", "b") and not outcome.reason:
+            names = (facts.a_model, facts.b_model)
+            lengths = (facts.a_length, facts.b_length or 0)
+            won = "ab".index(outcome.verdict)
+            winner, loser = names[won], names[1 - won]
+            if lengths[0] != lengths[1]:
+                longer_won = lengths[won] > lengths[1 - won]
+        self.scratch.execute(
+            "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(facts.task, votes[0].prompt, outcome.reason, outcome.source),
+                *(outcome.verdict, outcome.n_votes, winner, loser, longer_won),
+            ),
+        )
+        if outcome.verdict in ("bad", "both_bad"):
+            # A demonstration that was judged bad is no example any more.
+            for said in (facts.a_hash, facts.b_hash):
+                self._forget_demonstration(votes[0].prompt, said)
+
+    def _add(self, row: Row) -> None:
+        self.scratch.execute(
+            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(row.key(self.recipe.seed), row.prompt, row.first, row.second),
+                *(row.label, json.dumps(row.tasks), json.dumps(row.judgments)),
+                *(row.votes_for, row.votes_against, row.n_votes, row.source),
+            ),
+        )
+        split_key = f"{self.recipe.seed}:split:{row.prompt_hash}"
+        self.scratch.execute(
+            "INSERT OR IGNORE INTO prompt (id, key) VALUES (?, ?)",
+            (row.prompt, hashlib.sha256(split_key.encode()).digest()),
+        )
+
+    def _forget_demonstration(self, prompt: int, said: str | None) -> None:
+        self.scratch.execute(
+            "DELETE FROM demonstration WHERE prompt = ? AND hash = ?", (prompt, said)
+        )
+
+    def _add_demonstrations(self) -> None:
+        left = self.scratch.execute(
+            "SELECT prompt, prompt_hash, MIN(response), hash FROM demonstration"
+            " GROUP BY prompt, hash"
+        )
+        for prompt, prompt_hash, response, said in left:
+            self._add(Row(prompt, prompt_hash, first=response, first_hash=said))
+
+    def _split(self) -> None:
+        n_eval = self.recipe.n_eval_prompts(self.one("SELECT COUNT(*) FROM prompt"))
+        self.scratch.execute(
+            "UPDATE prompt SET is_eval = 1"
+            " WHERE id IN (SELECT id FROM prompt ORDER BY key, id LIMIT ?)",
+            [n_eval],
+        )
+
+    def _with_texts(
+        self, row: tuple[Any, ...], prompts: dict[int, Any], texts: dict[int, str]
+    ) -> dict[str, Any]:
+        _, prompt, first, second, label, tasks, judgments, *votes, source = row
+        votes_for, votes_against, n_votes = votes
+        columns: dict[str, Any] = {"prompt": prompts[prompt]}
+        match self.recipe.shape:
+            case Shape.PAIRS:
+                columns["chosen"] = _said(texts[first])
+                columns["rejected"] = _said(texts[second])
+            case Shape.LABELS:
+                columns["completion"] = _said(texts[first])
+                columns["label"] = bool(label)
+            case Shape.COMPLETIONS:
+                columns["completion"] = _said(texts[first])
+        task_ids = json.loads(tasks)
+        return columns | {
+            "task_id": min(task_ids, default=None),
+            "judgment_ids": sorted(json.loads(judgments)),
+            "prompt_id": prompt,
+            "votes_for": votes_for,
+            "votes_against": votes_against,
+            "n_votes": n_votes,
+            "source": source or "demonstration",
+        }
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def facts_of(tasks: Iterable[int]) -> dict[int, Facts]:
+    rows = Task.objects.filter(pk__in=list(tasks)).values_list(
+        *("id", "status", "repeat_of_id", "prompt__content_hash"),
+        *("response_a_id", "response_b_id"),
+        *("response_a__content_hash", "response_b__content_hash"),
+        *("response_a__model_name", "response_b__model_name"),
+        *(Length("response_a__text"), Length("response_b__text")),
+    )
+    return {row[0]: Facts(*row) for row in rows}
+
+
+def tallies_of(votes: Iterable[Vote]) -> dict[str, Counter[str]]:
+    """Votes by source and verdict. Surplus ones are kept, but do not vote.
+
+    What a task's verdict is must not hang on who happened to be late.
+    """
+    tallies: dict[str, Counter[str]] = {}
+    for vote in votes:
+        if not vote.surplus:
+            tallies.setdefault(vote.source, Counter())[vote.verdict] += 1
+    return tallies
+
+
+def preview(project: Project, recipe: Recipe) -> Ledger:
+    """The ledger that freezing now would have, from one query and no texts."""
+    ledger = Ledger(rows=None)
+    for (status, is_repeat, *counts), n in _patterns(project).items():
+        tallies: dict[str, dict[str, int]] = {}
+        for (source, verdict), votes in zip(_CELLS, counts, strict=True):
+            if votes:
+                tallies.setdefault(source, {})[verdict] = votes
+        outcome = decide(
+            tallies, recipe, retired=status == Task.Status.RETIRED, repeat=is_repeat
+        )
+        ledger.judged += n
+        if outcome.reason:
+            ledger.left_out[outcome.reason] += n
+        else:
+            ledger.exported += n
+    ledger.check()
+    return ledger
+
+
+_CELLS = [(s.value, v.value) for s in PRECEDENCE for v in Judgment.Verdict]
+
+
+def _patterns(project: Project) -> Counter[tuple[Any, ...]]:
+    """How many judged tasks have which votes; there are few kinds of tasks."""
+    counts = {
+        f"{source}_{verdict}": Count(
+            "id", filter=Q(source=source, verdict=verdict, surplus=False)
+        )
+        for source, verdict in _CELLS
+    }
+    tasks = (
+        Judgment.objects.standing()
+        .filter(project=project)
+        .exclude(task__status=Task.Status.LOADING)
+        .order_by("task_id")
+        .values("task_id")
+        .annotate(is_repeat=Q(task__repeat_of__isnull=False), **counts)
+        .values_list("task__status", "is_repeat", *counts)
+    )
+    return Counter(tasks.iterator(chunk_size=PAGE))
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of that many items; itertools has this from Python 3.12 on."""
+    iterator = iter(items)
+    while page := list(islice(iterator, size)):
+        yield page
