@@ -104,3 +104,9 @@ def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def django_client() -> Client:
+    """A browser that nobody is logged in to."""
+    return Client()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
+from labelhub.quality.estimate import wilson
 from training.core.errors import ERROR_CODES
 from training.models import Attempt, MetricPoint, Run
 
@@ -19,6 +20,12 @@ EVAL_ACCURACY = {
     "reward_model": "eval_accuracy",
 }
 EVAL_LOSS = "eval_loss"
+_BASELINES = {
+    "baseline_longer_wins": "longer wins",
+    "baseline_bag_of_words": "bag of words",
+}
+_DISPLACED = -0.1
+"""A mean reward of the chosen responses below this is likelihood displacement."""
 _SPELLED = {"nan": "NaN", "inf": "infinite", "-inf": "minus infinity"}
 
 
@@ -31,6 +38,7 @@ class Score:
     n: int = 0
     low: float | None = None
     high: float | None = None
+    is_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,12 @@ def with_scores(runs: QuerySet[Run]) -> QuerySet[Run]:
 
 def headline_of(run: Run) -> Headline:
     """The line for one run; it must come from `with_scores`."""
-    statistics = run.snapshot.statistics if run.snapshot else {}
     attempt = run.attempts.order_by("-fence").first()
     return Headline(
         seconds_left=_seconds_left(run, attempt),
         score=score_of(run),
-        baselines=baselines_of(statistics),
-        ceiling=ceiling_of(statistics),
+        baselines=baselines_of(run),
+        ceiling=ceiling_of(run),
         concern=_concern(run, attempt),
     )
 
@@ -84,49 +91,96 @@ def failure_of(run: Run) -> Failure | None:
     if run.state != Run.State.FAILED:
         return None
     error = run.error or {}
-    code = error.get("code", "")
-    known = ERROR_CODES.get(code)
+    known = ERROR_CODES.get(error.get("code", ""))
     lines = error.get("lines") or []
     return Failure(
-        kind=" ".join(filter(None, [code, error.get("class", "")])),
+        kind=" ".join(filter(None, [error.get("code"), error.get("class")])),
         message=error.get("message") or "The attempt ended without saying why.",
-        where=error.get("where", ""),
+        where=_place(error.get("where")),
         lines=lines if isinstance(lines, str) else "\n".join(lines),
         remedy=known.remedy if known else "",
     )
 
 
 def score_of(run: Run) -> Score | None:
-    """The evaluation that speaks for the run; it must come from `with_scores`."""
+    """The evaluation that speaks for the run; it must come from `with_scores`.
+
+    At the end that is what was measured on the final model, with an interval that
+    draws prompts; until then it is what the trainer logged last.
+    """
+    measured = _measured(run)
+    if "accuracy" in measured:
+        return _measured_share(measured, "accuracy", "Accuracy")
+    if "perplexity" in measured:
+        n = int(measured.get("rows", 0))
+        return Score("Perplexity", measured["perplexity"], n)
     accuracy: float | None = run.eval_accuracy  # type: ignore[attr-defined]
     loss: float | None = run.eval_loss  # type: ignore[attr-defined]
     n = run.snapshot.n_eval if run.snapshot else 0
     if accuracy is not None:
-        return proportion("Accuracy", accuracy, n)
+        low, high = (
+            wilson(accuracy * n, n) if n and 0 <= accuracy <= 1 else (None, None)
+        )
+        return Score("Accuracy", accuracy, n, low, high, is_share=True)
     return None if loss is None else Score("Held-out loss", loss, n)
 
 
-def proportion(label: str, share: float, n: int) -> Score:
-    """A share of n rows with its 95 % interval, by Wilson's formula.
-
-    >>> proportion("Accuracy", 1.0, 10).low > 0.7
-    True
-    """
-    if n == 0:
-        return Score(label, share)
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    spread = z / (1 + z * z / n)
-    spread *= math.sqrt(max(0.0, share * (1 - share)) / n + z * z / (4 * n * n))
-    return Score(label, share, n, max(0.0, middle - spread), min(1.0, middle + spread))
+def baselines_of(run: Run) -> list[Score]:
+    """What the score must beat, on the same rows where that was measured."""
+    measured = _measured(run)
+    if "perplexity_before" in measured:
+        return [Score("before training", measured["perplexity_before"])]
+    found = [
+        _measured_share(measured, name, label)
+        for name, label in _BASELINES.items()
+        if name in measured
+    ]
+    return found or list(_frozen("length_bias", "longer wins", run))
 
 
-def baselines_of(statistics: dict[str, Any]) -> list[Score]:
-    return []
+def ceiling_of(run: Run) -> Score | None:
+    """How often two people agreed on what the run learns from."""
+    return next(_frozen("agreement", "people agree", run), None)
 
 
-def ceiling_of(statistics: dict[str, Any]) -> Score | None:
-    return None
+def _measured(run: Run) -> dict[str, float]:
+    return (run.result or {}).get("eval_metrics") or {}
+
+
+def _measured_share(measured: Mapping[str, float], name: str, label: str) -> Score:
+    return Score(
+        label,
+        measured[name],
+        int(measured.get("pairs", 0)),
+        measured.get(f"{name}_low"),
+        measured.get(f"{name}_high"),
+        is_share=True,
+    )
+
+
+def _frozen(name: str, label: str, run: Run) -> Iterator[Score]:
+    """An estimate among the snapshot's statistics, if it is there and has a value."""
+    if run.algorithm not in EVAL_ACCURACY or run.snapshot is None:
+        return
+    found = run.snapshot.statistics.get(name) or {}
+    if found.get("value") is not None:
+        yield Score(
+            label,
+            found["value"],
+            found.get("n", 0),
+            found.get("low"),
+            found.get("high"),
+            is_share=True,
+        )
+
+
+def _place(where: Any) -> str:
+    """Where a trainer failed: in words, or the phase, step and line that it tells."""
+    if not isinstance(where, dict):
+        return str(where or "")
+    step = where.get("step")
+    parts = [where.get("phase"), f"step {step}" if step else "", where.get("place")]
+    return ", ".join(str(part) for part in parts if part)
 
 
 def _seconds_left(run: Run, attempt: Attempt | None) -> float | None:
@@ -146,23 +200,49 @@ def _concern(run: Run, attempt: Attempt | None) -> str:
     """One sentence if something is wrong, else nothing."""
     if attempt is None:
         return ""
-    if attempt.state == Attempt.State.RUNNING and attempt.lease_until:
-        silent = timezone.now() - attempt.lease_until
-        if silent.total_seconds() > 0:
-            return (
-                "The worker has not been heard from for a while; if it stays silent, "
-                "the run goes on elsewhere from its last checkpoint."
-            )
+    lease = attempt.lease_until
+    is_held = attempt.state == Attempt.State.RUNNING
+    if is_held and lease is not None and lease < timezone.now():
+        return (
+            "The worker has not been heard from for a while; if it stays silent, the "
+            "run goes on elsewhere from its last checkpoint."
+        )
+    return _broken(run, attempt) or _drift(run, attempt)
+
+
+def _broken(run: Run, attempt: Attempt) -> str:
     broken = (
         attempt.metrics.filter(run=run, name__in=["loss", "grad_norm", EVAL_LOSS])
         .exclude(nonfinite="")
         .order_by("step")
         .first()
     )
-    if broken is not None:
+    if broken is None:
+        return ""
+    return (
+        f"{broken.name} is {_SPELLED[broken.nonfinite]} since step {broken.step}: what "
+        "is learned after that is lost. Stop, and launch a copy with a lower learning "
+        "rate."
+    )
+
+
+def _drift(run: Run, attempt: Attempt) -> str:
+    """What the last evaluations say about where it goes."""
+    names = [EVAL_LOSS, "eval_rewards/chosen", "eval_rewards/margins"]
+    points = attempt.metrics.filter(run=run, name__in=names, value__isnull=False)
+    newest: dict[str, list[Any]] = {name: [] for name in names}
+    for name, value in points.order_by("-step").values_list("name", "value")[:9]:
+        newest[name].append(value)
+    loss, chosen, margins = newest.values()
+    if len(loss) == 3 and loss[0] > loss[1] > loss[2]:
         return (
-            f"{broken.name} is {_SPELLED[broken.nonfinite]} since step {broken.step}: "
-            "what is learned after that is lost. Stop, and launch a copy with a lower "
-            "learning rate."
+            f"Held-out loss has risen over three evaluations, from {loss[2]:.4g} to "
+            f"{loss[0]:.4g}: rows are being learned by heart. Fewer epochs or a lower "
+            "learning rate help."
+        )
+    if chosen and margins and chosen[0] < _DISPLACED and margins[0] > 0:
+        return (
+            f"Chosen responses get less likely too (reward {chosen[0]:.2f}) while the "
+            "margin grows. A higher beta or a lower learning rate helps."
         )
     return ""

@@ -46,9 +46,13 @@ def chain_of(run: Run) -> list[Link]:
 
 
 def trained_ledgers(run: Run) -> dict[str, Any]:
-    """What the trainer made of the rows of each split, once it has told."""
+    """What the trainer made of the rows of each split, once it has read them."""
     told = (run.result or {}).get("ledger")
-    return told if isinstance(told, dict) else {}
+    if told is None:
+        read = run.events.filter(kind="data_ready").order_by("-pk").first()
+        told = read.data.get("ledger") if read else None
+    ledgers = told or {}
+    return {name: ledgers[name] for name in ("train", "eval") if name in ledgers}
 
 
 def samples_of(run: Run) -> list[Prompt]:
@@ -66,7 +70,9 @@ def samples_of(run: Run) -> list[Prompt]:
 
 def _data_links(snapshot: Snapshot) -> Iterator[Link]:
     sources = snapshot.statistics.get("sources") or {}
-    told = ", ".join(f"{count:,} {source}" for source, count in sources.items())
+    told = ", ".join(
+        f"{counts['judgments']:,} {source}" for source, counts in sources.items()
+    )
     yield Link(f"{snapshot.n_judgments:,} judgments", told or "of this project")
     what = f"{snapshot.n_train:,} rows to train on, {snapshot.n_eval:,} held out"
     yield Link(str(snapshot).capitalize(), what, _url_of(snapshot), snapshot.sha256)

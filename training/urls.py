@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from training.views import metrics, run_log, runs
+from training.views import launch, metrics, run_actions, run_log, runs
 
 app_name = "training"
 
@@ -20,9 +20,18 @@ run_urls = [
     path("data/", runs.run_data, name="run_data"),
     path("config/", runs.run_config, name="run_config"),
     path("history/", runs.run_history, name="run_history"),
+    path("stop/", run_actions.stop, name="stop"),
+    path("cancel/", run_actions.cancel, name="cancel"),
+    path("retry/", run_actions.retry, name="retry"),
 ]
 
 urlpatterns = [
     path("projects/<slug:slug>/runs/", runs.run_list, name="runs"),
+    path("projects/<slug:slug>/runs/new/", launch.launch, name="launch"),
+    path(
+        "projects/<slug:slug>/runs/new/summary/",
+        launch.launch_summary,
+        name="launch_summary",
+    ),
     path("projects/<slug:slug>/runs/<int:pk>/", include(run_urls)),
 ]

@@ -98,13 +98,6 @@ def test_it_requires_login_and_get(django_client, viewer, run, name):
     assert viewer.post(url).status_code == 405
 
 
-@pytest.fixture
-def django_client():
-    from django.test import Client
-
-    return Client()
-
-
 def test_the_list_is_for_readers(client, charlie, project):
     assert client.get(runs_url(project)).status_code == 404
     assert client_of(charlie).get(runs_url(project)).status_code == 404
@@ -430,9 +423,11 @@ def test_the_configuration_can_be_copied(viewer, run):
 
 def test_the_data_tab_accounts_for_every_row(viewer, run):
     ledger = {"judged": 120, "exported": 100, "left_out": {"tie": 20}, "rows": 100}
-    type(run.snapshot).objects.update(ledger=ledger)
+    snapshot = make_snapshot(run.project, ledger=ledger)
     trained = {"train": {"rows": 90, "used": 88, "dropped": {"too_long": 2}}}
-    Run.objects.filter(pk=run.pk).update(result={"ledger": trained})
+    Run.objects.filter(pk=run.pk).update(
+        snapshot=snapshot, result={"ledger": {"source": "data", **trained}}
+    )
     r = viewer.get(url_of("run_data", run))
     for words in ("120", "tie", "too_long", "88"):
         assertContains(r, words)

@@ -117,8 +117,7 @@ def _panel(run: Run, panel: Panel) -> dict[str, Any]:
     }
     if panel.is_share:
         described["unit"] = "%"
-        statistics = run.snapshot.statistics if run.snapshot else {}
-        scores = [*baselines_of(statistics), ceiling_of(statistics)]
+        scores = [*baselines_of(run), ceiling_of(run)]
         described["lines"] = [_line(score) for score in scores if score]
     return described
 

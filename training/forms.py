@@ -1,0 +1,253 @@
+"""What managers type to launch a run."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from django import forms
+from django.conf import settings
+from django.forms import BoundField
+
+from labelhub.models import Project
+from training.config_fields import form_field, nested, settings_of, typed
+from training.core.config import PEFTMethod, RLHFAlgorithm, RLHFConfig
+from training.core.errors import RLHFConfigurationError
+from training.models import Run, Snapshot
+from training.recipes import SHAPES
+
+ALGORITHMS = {
+    RLHFAlgorithm.SFT: ("SFT", "Imitates good responses. Where most start."),
+    RLHFAlgorithm.REWARD_MODEL: ("Reward model", "Learns to score responses."),
+    RLHFAlgorithm.DPO: ("DPO", "Learns from pairs directly. The usual next step."),
+    RLHFAlgorithm.IPO: ("IPO", "Like DPO, calmer where labels are noisy."),
+}
+METHODS = [
+    (PEFTMethod.LORA.value, "LoRA: a small adapter beside the model"),
+    (PEFTMethod.FULL.value, "Full: every weight"),
+]
+BASIC = (
+    "learning_rate",
+    "num_epochs",
+    "max_steps",
+    "per_device_batch_size",
+    "gradient_accumulation_steps",
+    "max_length",
+    "dpo_config.beta",
+    "peft.r",
+)
+FEW_ROWS = 20
+"""Fewer held-out rows than this say nothing about a model."""
+
+
+class LaunchForm(forms.Form):
+    name = forms.CharField(max_length=120, label="Name of the run")
+    snapshot = forms.ModelChoiceField(Snapshot.objects.none(), label="Dataset")
+    algorithm = forms.ChoiceField(
+        choices=[(key.value, title) for key, (title, _) in ALGORITHMS.items()],
+        widget=forms.RadioSelect,
+    )
+    base_model = forms.CharField(
+        max_length=300,
+        help_text="A run of this project as run:ID, a folder of the models, or a hub "
+        "name with its revision.",
+        widget=forms.TextInput({"list": "base-models", "autocomplete": "off"}),
+    )
+    method = forms.ChoiceField(
+        label="What is trained",
+        choices=METHODS,
+        widget=forms.RadioSelect,
+        initial=PEFTMethod.LORA.value,
+    )
+    request_id = forms.UUIDField(widget=forms.HiddenInput)
+    clone = forms.ModelChoiceField(
+        Run.objects.none(), required=False, widget=forms.HiddenInput
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.project = project
+        ready = Snapshot.objects.filter(project=project, state=Snapshot.State.READY)
+        self.fields["snapshot"] = _SnapshotField(ready.order_by("-pk"), label="Dataset")
+        self.fields["clone"].queryset = Run.objects.filter(project=project)  # type: ignore[attr-defined]
+        for name, info in settings_of():
+            self.fields[name] = form_field(name, info)
+
+    def basic(self) -> Iterator[BoundField]:
+        return (self[name] for name in BASIC)
+
+    def advanced(self) -> Iterator[BoundField]:
+        return (self[name] for name, _ in settings_of() if name not in BASIC)
+
+    def algorithms(self) -> Iterator[tuple[Any, str]]:
+        """Each choice with the sentence about it."""
+        texts = [text for _, text in ALGORITHMS.values()]
+        return zip(self["algorithm"], texts, strict=True)
+
+    def has_advanced_errors(self) -> bool:
+        return any(field.errors for field in self.advanced())
+
+    def base_models(self) -> list[tuple[str, str]]:
+        """What can be started from here: value, and what it is."""
+        runs = Run.objects.filter(
+            project=self.project,
+            state__in=[Run.State.SUCCEEDED, Run.State.STOPPED],
+            algorithm__in=[a for a in ALGORITHMS if a != RLHFAlgorithm.REWARD_MODEL],
+        ).exclude(uri="")
+        found = [(f"run:{run.pk}", run.name) for run in runs.order_by("-pk")[:50]]
+        return found + [(name, "a folder of the models") for name in _model_folders()]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        snapshot, algorithm = cleaned.get("snapshot"), cleaned.get("algorithm")
+        if snapshot and algorithm and not _fits(algorithm, snapshot):
+            self.add_error("algorithm", _misfit(algorithm, snapshot))
+        if not self.errors:
+            try:
+                RLHFConfig.from_dict(
+                    {**self.config(), "job_name": cleaned["name"], "output_dir": "."}
+                ).resolved()
+            except RLHFConfigurationError as error:
+                self.refuse(error.message)
+        return cleaned
+
+    def config(self) -> dict[str, Any]:
+        """What was typed, as a configuration; empty fields are left to it."""
+        cleaned = self.cleaned_data
+        names = [name for name, _ in settings_of()]
+        config = nested({name: cleaned.get(name) for name in names})
+        config["peft"] = {"method": cleaned.get("method"), **config.get("peft", {})}
+        for name in ("algorithm", "base_model"):
+            config[name] = cleaned.get(name)
+        snapshot = cleaned.get("snapshot")
+        config["dataset_path"] = f"snapshot:{snapshot.pk}" if snapshot else None
+        return config
+
+    def refuse(self, sentence: str) -> None:
+        """Show what was refused at the field it begins with, else above the form."""
+        first = sentence.split(maxsplit=1)[0].rstrip(":")
+        match = (name for name in self.fields if first in (name, name.split(".")[-1]))
+        self.add_error(next(match, None), sentence)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run will take, from what has been typed so far."""
+
+    n_train: int
+    n_eval: int
+    batch: int
+    steps: int | None
+    arithmetic: str
+    learning_rate: float | None
+    warnings: list[str]
+    as_yaml: str
+
+
+def summary_of(form: LaunchForm) -> Summary | None:
+    """The summary of a form that has been validated, however far it is filled in."""
+    snapshot = form.cleaned_data.get("snapshot")
+    if snapshot is None:
+        return None
+    values = {**form.config(), "job_name": form.cleaned_data.get("name") or "unnamed"}
+    values["base_model"] = values["base_model"] or "base_model"
+    values["algorithm"] = values["algorithm"] or snapshot.recipe["for"]
+    try:
+        config = RLHFConfig.from_dict({**values, "output_dir": "."}).resolved()
+    except RLHFConfigurationError:
+        # Said at the fields.
+        return None
+    rows = min(snapshot.n_train, config.max_samples or snapshot.n_train)
+    batch = config.per_device_batch_size * config.gradient_accumulation_steps
+    steps, arithmetic = config.max_steps, "as asked"
+    if steps is None:
+        epochs = config.num_epochs or 1.0
+        # As training.core plans it: a last batch may be small, none is left out.
+        batches = math.ceil(rows / config.per_device_batch_size)
+        an_epoch = math.ceil(batches / config.gradient_accumulation_steps)
+        steps = math.ceil(epochs * an_epoch)
+        arithmetic = f"{rows:,} ÷ {batch:,} × {epochs:g}"
+    return Summary(
+        n_train=snapshot.n_train,
+        n_eval=snapshot.n_eval,
+        batch=batch,
+        steps=steps,
+        arithmetic=arithmetic,
+        learning_rate=config.learning_rate,
+        warnings=list(_warnings(snapshot, config, steps)),
+        as_yaml=yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True),
+    )
+
+
+def initial_of(run: Run) -> dict[str, Any]:
+    """The form filled in as for this run, to be edited."""
+    config = run.config
+    initial = {name: typed(name, config) for name, _ in settings_of()}
+    return initial | {
+        "name": run.name,
+        "snapshot": run.snapshot_id,
+        "algorithm": run.algorithm,
+        "base_model": config.get("base_model", ""),
+        "method": (config.get("peft") or {}).get("method", PEFTMethod.FULL.value),
+        "request_id": uuid.uuid4(),
+        "clone": run.pk,
+    }
+
+
+class _SnapshotField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Snapshot) -> str:
+        return (
+            f"#{obj.pk} for {obj.recipe['for']}: {obj.n_train:,} rows to train on, "
+            f"{obj.n_eval:,} held out"
+        )
+
+
+def _fits(algorithm: str, snapshot: Snapshot) -> bool:
+    return SHAPES[RLHFAlgorithm(algorithm)] is _shape_of(snapshot)
+
+
+def _shape_of(snapshot: Snapshot) -> Any:
+    return SHAPES[RLHFAlgorithm(snapshot.recipe["for"])]
+
+
+def _misfit(algorithm: str, snapshot: Snapshot) -> str:
+    right = [title for key, (title, _) in ALGORITHMS.items() if _fits(key, snapshot)]
+    way_out = f"choose {' or '.join(right)}" if right else "freeze another dataset"
+    return (
+        f"{algorithm} learns from {SHAPES[RLHFAlgorithm(algorithm)]}, and dataset "
+        f"#{snapshot.pk} holds {_shape_of(snapshot)}: {way_out}."
+    )
+
+
+def _warnings(snapshot: Snapshot, config: RLHFConfig, steps: int) -> Iterator[str]:
+    if snapshot.n_eval == 0:
+        yield "No row is held out: nothing will tell whether the model learned."
+    elif snapshot.n_eval < FEW_ROWS:
+        yield (
+            f"Only {snapshot.n_eval} rows are held out: the accuracy will be a guess."
+        )
+    if steps < 10:
+        yield f"{steps} steps are too few to learn from: lower the batch size."
+    longer = (snapshot.statistics.get("length_bias") or {}).get("value")
+    if longer is not None and longer > 0.6:
+        yield (
+            f"The longer response won {100 * longer:.0f}% of the pairs: the model may "
+            "learn length."
+        )
+    if config.base_model.count("/") == 1 and "@" not in config.base_model:
+        yield (
+            "The base model has no @revision: the same name may be another model "
+            "tomorrow."
+        )
+
+
+def _model_folders() -> Iterator[str]:
+    """Folders below MODEL_ROOTS that hold a model, by the name a run uses."""
+    for root in settings.MODEL_ROOTS:
+        if root.is_dir():
+            for config in sorted(root.glob("*/config.json")):
+                yield config.parent.name
