@@ -13,9 +13,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from labelhub.models import Membership, Project
+from labelhub.models import Assignment, Membership, Project
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from labelhub.models import User
 
 Role = Membership.Role
@@ -58,3 +60,16 @@ def project_for(user: User, slug: str, roles: Collection[str]) -> Project:
     if project.role == Role.ANNOTATOR:
         raise Http404("No such page.")
     raise PermissionDenied
+
+
+def assignment_for(user: User, slug: str, pk: UUID) -> Assignment:
+    """The person's own assignment, loaded for display; 404 for anybody else's."""
+    project = project_for(user, slug, JUDGES)
+    try:
+        assignment = Assignment.objects.for_display().get(
+            pk=pk, project=project, annotator=user
+        )
+    except Assignment.DoesNotExist:
+        raise Http404("No such item.") from None
+    assignment.project = project
+    return assignment

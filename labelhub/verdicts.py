@@ -28,6 +28,7 @@ BOTH_BAD = Choice("both_bad", "Both bad", ("x", "4"))
 RIGHT = Choice("right", "B is better", ("2", "b"))
 BAD = Choice("bad", "Bad", ("0",))
 GOOD = Choice("good", "Good", ("1",))
+CHOICES = (LEFT, TIE, BOTH_BAD, RIGHT, BAD, GOOD)
 
 _SIDES = {"left": (Verdict.A, Verdict.B), "right": (Verdict.B, Verdict.A)}
 """What the left and the right response are: as they lie, and swapped."""

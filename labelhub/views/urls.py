@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import health, members, projects
+from labelhub.views import health, judging, members, projects
 
 app_name = "labelhub"
 
@@ -30,5 +30,20 @@ urlpatterns = [
         "projects/<slug:slug>/members/<int:pk>/remove/",
         members.remove_member,
         name="remove_member",
+    ),
+    # /projects/<slug>/judge/
+    path("projects/<slug:slug>/judge/", judging.judge, name="judge"),
+    path(
+        "projects/<slug:slug>/judge/history/",
+        judging.judging_history,
+        name="judging_history",
+    ),
+    path(
+        "projects/<slug:slug>/judge/<uuid:pk>/", judging.judge_item, name="judge_item"
+    ),
+    path(
+        "projects/<slug:slug>/judge/<uuid:pk>/extend/",
+        judging.extend_item,
+        name="extend_item",
     ),
 ]

@@ -1,0 +1,250 @@
+"""The judging pages: one item after another, and one's own history of them.
+
+Nothing given to a template here names a model, or says which response is a.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Q, QuerySet, Sum
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+from django_htmx.http import push_url
+
+from labelhub import access, queue, verdicts
+from labelhub.http import PersonRequest
+from labelhub.models import Assignment, Judgment, Membership, Project, User
+
+HISTORY = 50
+"""How many of their last items a person is shown."""
+
+State = Assignment.State
+_ENDED = [State.SUBMITTED, State.SKIPPED]
+
+
+@never_cache
+@require_safe
+def judge(request: PersonRequest, slug: str) -> HttpResponse:
+    """Go to the item at hand, or say why there is none."""
+    project = access.project_for(request.user, slug, Membership.Role.values)
+    return _next_item(request, project)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def judge_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
+    """One item to its own annotator; its answer, and then the next item."""
+    assignment = access.assignment_for(request.user, slug, pk)
+    if request.method != "POST":
+        return _item(request, assignment)
+    note = request.POST.get("note", "")
+    if request.POST.get("action") == "skip":
+        queue.skip(assignment.pk, request.user, note)
+        return _next_item(request, assignment.project, "Skipped", after=assignment)
+    shown = request.POST.get("verdict", "")
+    try:
+        judgment = queue.submit(
+            assignment.pk,
+            request.user,
+            shown,
+            note=note,
+            replaces=_revision(request.POST.get("replaces", "")),
+        )
+    except verdicts.UnknownVerdict as exc:
+        return _item(request, assignment, error=str(exc), note=note, status=422)
+    saved = _what_was_saved(judgment, assignment, shown)
+    return _next_item(request, assignment.project, saved, after=assignment)
+
+
+@require_POST
+def extend_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
+    """The page is still being read: 204, or 409 if the item was lost meanwhile."""
+    assignment = access.assignment_for(request.user, slug, pk)
+    return HttpResponse(status=204 if queue.extend(assignment) else 409)
+
+
+@never_cache
+@require_safe
+def judging_history(request: PersonRequest, slug: str) -> HttpResponse:
+    project = access.project_for(request.user, slug, access.JUDGES)
+    ended = _ended(project, request.user).select_related("task__prompt")
+    items = list(ended.order_by("-ended_at")[:HISTORY])
+    standing = {
+        judgment.assignment_id: judgment
+        for judgment in Judgment.objects.standing().filter(assignment__in=items)
+    }
+    rows = [_history_row(project, item, standing.get(item.pk)) for item in items]
+    context = {"project": project, "rows": rows}
+    return render(request, "labelhub/judging_history.html", context)
+
+
+def _history_row(
+    project: Project, item: Assignment, judgment: Judgment | None
+) -> dict[str, Any]:
+    labels = {choice.shown: choice.label for choice in verdicts.CHOICES}
+    answer = "Skipped"
+    if judgment:
+        shown = verdicts.as_shown(judgment.verdict, swapped=item.swapped)
+        answer = labels[shown]
+    return {
+        "address": _address(project, item.pk),
+        "prompt": item.task.prompt.last_user_turn,
+        "answer": answer,
+        "judgment": judgment,
+        "ended_at": item.ended_at,
+    }
+
+
+def _revision(typed: str) -> int:
+    return int(typed) if typed.isdecimal() and len(typed) < 6 else 0
+
+
+def _what_was_saved(judgment: Judgment, assignment: Assignment, shown: str) -> str:
+    if verdicts.as_shown(judgment.verdict, swapped=assignment.swapped) != shown:
+        return (
+            "You had answered this item already, in another tab perhaps; that answer"
+            " stands."
+        )
+    if judgment.surplus:
+        return (
+            "Saved as an extra: while you were reading, the item was withdrawn or"
+            " given to somebody else."
+        )
+    return "Saved"
+
+
+def _next_item(
+    request: PersonRequest,
+    project: Project,
+    saved: str = "",
+    *,
+    after: Assignment | None = None,
+) -> HttpResponse:
+    item = queue.claim(project, request.user)
+    if isinstance(item, Assignment):
+        item.project = project
+        address = _address(project, item.pk)
+    else:
+        address = reverse("labelhub:judge", args=[project.slug])
+    if not request.htmx:
+        if saved:
+            messages.success(request, saved)
+        if isinstance(item, Assignment) or saved:
+            return redirect(address)
+        return _queue_end(request, project, item, saved)
+    if isinstance(item, Assignment):
+        news = after is not None and after.guideline_id != item.guideline_id
+        response = _item(request, item, saved=saved, has_new_guideline=news)
+    else:
+        response = _queue_end(request, project, item, saved)
+    return push_url(response, address)
+
+
+def _item(
+    request: PersonRequest,
+    assignment: Assignment,
+    *,
+    status: int = 200,
+    **more: Any,
+) -> HttpResponse:
+    project, task = assignment.project, assignment.task
+    standing = None
+    if assignment.state == State.SUBMITTED:
+        standing = assignment.judgments.standing().get()
+    left = task.response_a.text
+    right = task.response_b.text if task.response_b else ""
+    if assignment.swapped:
+        left, right = right, left
+    context = {
+        "item": assignment,
+        "address": _address(project, assignment.pk),
+        "turns": task.prompt.messages,
+        "left": left,
+        "right": right,
+        "choices": verdicts.choices(project),
+        "replaces": standing.revision if standing else 0,
+        "note": standing.note if standing else "",
+        "chosen": standing
+        and verdicts.as_shown(standing.verdict, swapped=assignment.swapped),
+        "is_raw": "raw" in request.GET,
+    }
+    return _page(request, project, "_item", context | more, assignment, status)
+
+
+def _queue_end(
+    request: PersonRequest, project: Project, end: queue.EndState, saved: str
+) -> HttpResponse:
+    status = 403 if end.reason is queue.Reason.NOT_A_JUDGE else 200
+    context = {"end": end, "saved": saved}
+    return _page(request, project, "_queue_end", context, None, status)
+
+
+def _page(
+    request: PersonRequest,
+    project: Project,
+    fragment: str,
+    context: dict[str, Any],
+    at: Assignment | None,
+    status: int,
+) -> HttpResponse:
+    """The fragment alone for htmx, which swaps it in; else the whole page around it."""
+    is_whole = not request.htmx or request.htmx.history_restore_request
+    context |= {
+        "project": project,
+        "fragment": f"labelhub/{fragment}.html",
+        "is_whole": is_whole,
+        "progress": _progress(request, project),
+        **_neighbours(request, project, at),
+    }
+    if is_whole or context.get("has_new_guideline"):
+        context["guideline"] = project.current_guideline()
+    name = "judge.html" if is_whole else "_judge_swap.html"
+    return render(request, f"labelhub/{name}", context, status=status)
+
+
+def _progress(request: PersonRequest, project: Project) -> dict[str, Any]:
+    """From the members' counters: counting judgments would be slow."""
+    return project.memberships.aggregate(
+        mine=Sum("n_judged", filter=Q(user=request.user), default=0),
+        done=Sum("n_judged", default=0),
+    ) | {"wanted": project.n_tasks * project.judgments_per_task}
+
+
+def _ended(project: Project, annotator: User) -> QuerySet[Assignment]:
+    return Assignment.objects.filter(
+        project=project, annotator=annotator, state__in=_ENDED
+    )
+
+
+def _neighbours(
+    request: PersonRequest, project: Project, at: Assignment | None
+) -> dict[str, str]:
+    """Where undo and the arrow keys lead: the item before, and the one after."""
+    before = _ended(project, request.user)
+    after = before.none()
+    if at is not None and at.state in _ENDED:
+        # SQLite compares times as text, and the column has fewer digits than the
+        # parameter: without this an item would lie before itself.
+        before = before.exclude(pk=at.pk)
+        after = before.filter(ended_at__gt=at.ended_at)
+        before = before.filter(ended_at__lt=at.ended_at)
+    previous = before.order_by("-ended_at").values_list("pk", flat=True).first()
+    following = after.order_by("ended_at").values_list("pk", flat=True).first()
+    return {
+        "previous": _address(project, previous) if previous else "",
+        "following": _address(project, following) if following else "",
+    }
+
+
+def _address(project: Project, pk: UUID) -> str:
+    return reverse("labelhub:judge_item", args=[project.slug, pk])
