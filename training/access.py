@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import Http404
 
 from labelhub.access import READERS, project_for
-from training.models import Run
+from training.models import Run, Snapshot
 
 if TYPE_CHECKING:
     from labelhub.models import User
@@ -30,3 +30,16 @@ def run_for(
         raise Http404("No such run.")
     run.project = project
     return run
+
+
+def snapshot_for(
+    user: User, slug: str, pk: int, roles: Collection[str] = READERS
+) -> Snapshot:
+    """The snapshot, if the person has one of these roles in its project."""
+    project = project_for(user, slug, roles)
+    found = Snapshot.objects.filter(project=project, pk=pk)
+    snapshot = found.select_related("created_by").first()
+    if snapshot is None:
+        raise Http404("No such snapshot.")
+    snapshot.project = project
+    return snapshot

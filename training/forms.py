@@ -1,4 +1,4 @@
-"""What managers type to launch a run."""
+"""What managers choose to freeze a dataset and to launch a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from training.config_fields import form_field, nested, settings_of, typed
 from training.core.config import PEFTMethod, RLHFAlgorithm, RLHFConfig
 from training.core.errors import RLHFConfigurationError
 from training.models import Run, Snapshot
-from training.recipes import SHAPES
+from training.recipes import (
+    PRECEDENCE,
+    SHAPES,
+    Recipe,
+    RecipeError,
+    usual_algorithm,
+)
 
 ALGORITHMS = {
     RLHFAlgorithm.SFT: ("SFT", "Imitates good responses. Where most start."),
@@ -42,6 +48,78 @@ BASIC = (
 )
 FEW_ROWS = 20
 """Fewer held-out rows than this say nothing about a model."""
+
+FROZEN_FOR = [
+    (RLHFAlgorithm.DPO, "DPO: pairs of a chosen and a rejected response"),
+    (RLHFAlgorithm.REWARD_MODEL, "Reward model: the same pairs"),
+    (RLHFAlgorithm.IPO, "IPO: the same pairs"),
+    (RLHFAlgorithm.ORPO, "ORPO: the same pairs"),
+    (RLHFAlgorithm.KTO, "KTO: responses marked good or bad"),
+    (RLHFAlgorithm.SFT, "SFT: responses to imitate"),
+    (RLHFAlgorithm.PPO, "PPO: prompts to answer"),
+]
+
+
+class SnapshotForm(forms.Form):
+    algorithm = forms.ChoiceField(label="For", choices=FROZEN_FOR)
+    judges = forms.MultipleChoiceField(
+        label="Judged by",
+        choices=[(source.value, source.label) for source in PRECEDENCE],
+        initial=[source.value for source in PRECEDENCE[:-1]],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A task takes its verdict from the first of these that judged it.",
+    )
+    ties = forms.ChoiceField(
+        choices=[
+            ("drop", "Leave out"),
+            ("both_good", "Both responses are good (KTO only)"),
+        ],
+    )
+    min_votes = forms.IntegerField(
+        label="Votes at least",
+        min_value=1,
+        max_value=1000,
+        initial=1,
+        help_text="Tasks with fewer are left out. More than half decide.",
+    )
+    eval_percent = forms.FloatField(
+        label="Held out, in percent of prompts",
+        min_value=0,
+        max_value=90,
+        initial=10,
+        help_text="For evaluation; no prompt is on both sides.",
+    )
+    seed = forms.IntegerField(
+        min_value=0,
+        max_value=2**31 - 1,
+        initial=0,
+        help_text="Decides the order of the rows, and which prompts are held out.",
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.project = project
+        self.recipe: Recipe | None = None
+        self.initial.setdefault("algorithm", usual_algorithm(project.kind))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        try:
+            recipe = Recipe(
+                algorithm=cleaned["algorithm"],
+                judges=tuple(cleaned["judges"]),
+                ties=cleaned["ties"],
+                min_votes=cleaned["min_votes"],
+                eval_share=cleaned["eval_percent"] / 100,
+                seed=cleaned["seed"],
+            )
+            recipe.check_fits(self.project.kind)
+        except RecipeError as error:
+            raise forms.ValidationError(str(error)) from None
+        self.recipe = recipe
+        return cleaned
 
 
 class LaunchForm(forms.Form):

@@ -51,6 +51,12 @@ SHAPES = {
     RLHFAlgorithm.PPO: Shape.PROMPTS,
 }
 
+
+def usual_algorithm(kind: str) -> RLHFAlgorithm:
+    """What the verdicts of a project of this kind are mostly collected for."""
+    return RLHFAlgorithm.DPO if kind == "pairwise" else RLHFAlgorithm.KTO
+
+
 REASONS = {
     "repeat": "shown a second time, to measure consistency",
     "retired": "retired from the project",

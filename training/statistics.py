@@ -16,19 +16,13 @@ def statistics_of(tally: Tally) -> dict[str, Any]:
     """Counts of what was read and used; agreement and bias among what was used."""
     query = tally.scratch.execute
     statistics: dict[str, Any] = {
-        "sources": {
-            source: {"judgments": n, "surplus": surplus, "tasks_decided": tasks or 0}
-            for source, n, surplus, tasks in query(
-                "SELECT judgment.source, COUNT(*), SUM(judgment.surplus),"
-                " COUNT(DISTINCT CASE WHEN task.reason = ''"
-                " AND task.source = judgment.source THEN task.id END)"
-                " FROM judgment JOIN task ON task.id = judgment.task GROUP BY 1"
-            )
-        },
+        "sources": dict(query("SELECT source, COUNT(*) FROM judgment GROUP BY 1")),
+        "surplus": tally.one("SELECT COUNT(*) FROM judgment WHERE surplus"),
+        "decided_by": dict(
+            query("SELECT source, COUNT(*) FROM task WHERE reason = '' GROUP BY 1")
+        ),
         "votes_per_task": dict(
-            query(
-                "SELECT n_votes, COUNT(*) FROM task WHERE reason = '' GROUP BY 1"
-            ).fetchall()
+            query("SELECT n_votes, COUNT(*) FROM task WHERE reason = '' GROUP BY 1")
         ),
         "prompts": {
             "train": tally.one("SELECT COUNT(*) FROM prompt WHERE NOT is_eval"),

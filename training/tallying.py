@@ -426,31 +426,14 @@ def tallies_of(votes: Iterable[Vote]) -> dict[str, Counter[str]]:
     return tallies
 
 
-def preview(project: Project, recipe: Recipe) -> Ledger:
-    """The ledger that freezing now would have, from one query and no texts."""
-    ledger = Ledger(rows=None)
-    for (status, is_repeat, *counts), n in _patterns(project).items():
-        tallies: dict[str, dict[str, int]] = {}
-        for (source, verdict), votes in zip(_CELLS, counts, strict=True):
-            if votes:
-                tallies.setdefault(source, {})[verdict] = votes
-        outcome = decide(
-            tallies, recipe, retired=status == Task.Status.RETIRED, repeat=is_repeat
-        )
-        ledger.judged += n
-        if outcome.reason:
-            ledger.left_out[outcome.reason] += n
-        else:
-            ledger.exported += n
-    ledger.check()
-    return ledger
-
-
 _CELLS = [(s.value, v.value) for s in PRECEDENCE for v in Judgment.Verdict]
 
+Patterns = Counter[tuple[Any, ...]]
+"""How many judged tasks have which status and votes; there are few kinds of tasks."""
 
-def _patterns(project: Project) -> Counter[tuple[Any, ...]]:
-    """How many judged tasks have which votes; there are few kinds of tasks."""
+
+def patterns_of(project: Project) -> Patterns:
+    """One query over the votes of a project, whatever the recipe will be."""
     counts = {
         f"{source}_{verdict}": Count(
             "id", filter=Q(source=source, verdict=verdict, surplus=False)
@@ -467,6 +450,26 @@ def _patterns(project: Project) -> Counter[tuple[Any, ...]]:
         .values_list("task__status", "is_repeat", *counts)
     )
     return Counter(tasks.iterator(chunk_size=PAGE))
+
+
+def preview(patterns: Patterns, recipe: Recipe) -> Ledger:
+    """The ledger that freezing with this recipe would have."""
+    ledger = Ledger(rows=None)
+    for (status, is_repeat, *counts), n in patterns.items():
+        tallies: dict[str, dict[str, int]] = {}
+        for (source, verdict), votes in zip(_CELLS, counts, strict=True):
+            if votes:
+                tallies.setdefault(source, {})[verdict] = votes
+        outcome = decide(
+            tallies, recipe, retired=status == Task.Status.RETIRED, repeat=is_repeat
+        )
+        ledger.judged += n
+        if outcome.reason:
+            ledger.left_out[outcome.reason] += n
+        else:
+            ledger.exported += n
+    ledger.check()
+    return ledger
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from training.views import launch, metrics, run_actions, run_log, runs
+from training.views import launch, metrics, run_actions, run_log, runs, snapshots
 
 app_name = "training"
 
@@ -25,7 +25,17 @@ run_urls = [
     path("retry/", run_actions.retry, name="retry"),
 ]
 
+# /projects/<slug>/snapshots/
+snapshot_urls = [
+    path("", snapshots.snapshot_list, name="snapshots"),
+    path("new/", snapshots.freeze, name="freeze"),
+    path("<int:pk>/", snapshots.snapshot_detail, name="snapshot"),
+    path("<int:pk>/again/", snapshots.freeze_again, name="freeze_again"),
+    path("<int:pk>/files/<str:name>", snapshots.snapshot_file, name="snapshot_file"),
+]
+
 urlpatterns = [
+    path("projects/<slug:slug>/snapshots/", include(snapshot_urls)),
     path("projects/<slug:slug>/runs/", runs.run_list, name="runs"),
     path("projects/<slug:slug>/runs/new/", launch.launch, name="launch"),
     path(

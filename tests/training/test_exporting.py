@@ -210,7 +210,8 @@ def test_surplus_judgments_are_kept_but_do_not_vote(project):
     assert (row["chosen"], row["n_votes"]) == (said("4"), 1)
     voted = Counter(_table(snapshot, "judgments.parquet")["voted"].to_pylist())
     assert voted == {True: 1, False: 2}
-    assert snapshot.statistics["sources"]["imported"]["surplus"] == 2
+    assert snapshot.statistics["sources"] == {"imported": 3}
+    assert snapshot.statistics["surplus"] == 2
 
 
 def test_tasks_of_an_unfinished_import_are_not_there_yet(project):
@@ -266,7 +267,7 @@ def test_any_ledger_adds_up_and_the_preview_told_it(db, algorithm, seed):
         eval_share=chance.choice([0, 0.2, 0.5]),
         seed=seed,
     )
-    promised = tallying.preview(project, recipe)
+    promised = tallying.preview(tallying.patterns_of(project), recipe)
     snapshot = exporting.freeze(project, recipe)
     ledger = snapshot.ledger
 
