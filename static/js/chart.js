@@ -148,7 +148,8 @@
         }
 
         build() {
-            const id = `panel-${CSS.escape(this.key)}`;
+            // By number: a metric may have any name, and an id no space.
+            const id = `${this.board.syncKey}-panel-${this.board.panels.size + 1}`;
             this.title = element("h3", { className: "panel-title", id });
             this.logButton = element("button", {
                 className: "quiet panel-log",
