@@ -119,11 +119,14 @@ def start_supervisor(attempt: Attempt) -> subprocess.Popen[bytes]:
     """Start the detached process that owns the attempt; it outlives the caller."""
     directory = inputs.make_directory(attempt)
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "supervise"]
+    environment = {**os.environ, processes.ATTEMPT_MARK: str(directory.path)}
+    # Started by the queue or not, it is not to be ended with the queue.
+    environment.pop(processes.QUEUE_MARK, None)
     with (directory.path / "supervisor.log").open("ab") as output:
         process = subprocess.Popen(  # noqa: S603
             [*command, str(attempt.run_id), str(attempt.fence)],
             cwd=settings.BASE_DIR,
-            env={**os.environ, processes.ATTEMPT_MARK: str(directory.path)},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -200,6 +203,7 @@ class Agent:
         self.worker: Worker | None = None
         self.supervisors: list[subprocess.Popen[bytes]] = []
         self.is_stopping = False
+        self.is_hurried = False
         self._in_contact_since: float | None = None
 
     def run(self) -> None:
@@ -210,6 +214,8 @@ class Agent:
             self.say_goodbye()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
+        """Save and stop; asked a second time, just stop."""
+        self.is_hurried = self.is_stopping
         self.is_stopping = True
 
     def sweep(self) -> None:
@@ -234,7 +240,9 @@ class Agent:
         running = Attempt.objects.filter(worker=self.worker, state=Running)
         asked: set[int] = set()
         deadline = time.monotonic() + GOODBYE_SECONDS
-        while time.monotonic() < deadline and (attempts := list(running)):
+        while (attempts := list(running)) and not self.is_hurried:
+            if time.monotonic() > deadline:
+                break
             for attempt in attempts:
                 if attempt.pk not in asked:
                     asked.add(attempt.pk)

@@ -20,6 +20,8 @@ import psutil
 
 ATTEMPT_MARK = "LABELHUB_ATTEMPT"
 """The variable that holds the run directory of the attempt a process works for."""
+QUEUE_MARK = "LABELHUB_QUEUE"
+"""The variable that holds the data folder of the site a queue cluster works for."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -75,17 +77,17 @@ def _started_elsewhere(pid: int) -> str | None:
         return None
 
 
-def marked(directory: Path) -> list[psutil.Process]:
-    """The processes that work for the attempt with this run directory."""
-    return all_marked().get(str(directory), [])
+def marked(directory: Path, mark: str = ATTEMPT_MARK) -> list[psutil.Process]:
+    """The processes that carry this mark for this folder."""
+    return all_marked(mark).get(str(directory), [])
 
 
-def all_marked() -> dict[str, list[psutil.Process]]:
+def all_marked(mark: str = ATTEMPT_MARK) -> dict[str, list[psutil.Process]]:
     """The processes of every attempt on this machine, by run directory."""
     found: dict[str, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         try:
-            directory = process.environ().get(ATTEMPT_MARK)
+            directory = process.environ().get(mark)
             if directory and process.status() != psutil.STATUS_ZOMBIE:
                 found.setdefault(directory, []).append(process)
         except (psutil.Error, OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -77,16 +78,18 @@ class Shipper:
         if not found:
             return False
         lines = [line for line, _ in found if isinstance(line, dict)]
-        with transaction.atomic():
+        with self._moving(name, found[-1][1]):
             add(lines)
-            self._move(name, found[-1][1])
         return len(found) == BATCH
 
-    def _move(self, name: str, offset: int) -> None:
-        # Into a copy first: if the transaction fails, we have shipped nothing.
+    @contextmanager
+    def _moving(self, name: str, offset: int) -> Iterator[None]:
+        """Add rows and move the offset: both, or, if it fails, neither."""
         shipped = {**self.shipped, name: offset}
-        Attempt.objects.filter(pk=self.attempt.pk).update(shipped=shipped)
-        transaction.on_commit(lambda: self.shipped.update({name: offset}))
+        with transaction.atomic():
+            yield
+            Attempt.objects.filter(pk=self.attempt.pk).update(shipped=shipped)
+        self.shipped = shipped
 
     def _add_metrics(self, lines: list[dict[str, Any]]) -> None:
         points = [point for line in lines for point in self._points(line)]
@@ -189,12 +192,11 @@ class Shipper:
         text = storable(raw[:end].decode("utf-8", "replace"))
         if start + end >= LOG_BYTES:
             text += f"\n[The rest is on {self.attempt.worker.host} only.]\n"
-        with transaction.atomic():
+        with self._moving("log", start + end):
             LogChunk.objects.bulk_create(
                 [LogChunk(attempt=self.attempt, offset=start, text=text)],
                 ignore_conflicts=True,
             )
-            self._move("log", start + end)
         return True
 
 
