@@ -8,6 +8,7 @@ transactions that may be cut off anywhere and run again. A format is one file in
 from __future__ import annotations
 
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
+from labelhub.importing.removing import remove_import
 from labelhub.importing.running import check_files, import_files, run_batch
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "check_files",
     "import_files",
     "parse_map",
+    "remove_import",
     "run_batch",
 ]

@@ -17,11 +17,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from labelhub.importing.checking import Progress, Report, check, no_progress
+from labelhub.importing.chunks import chunk_size, in_chunks
 from labelhub.importing.detect import Source
 from labelhub.importing.files import Unreadable, sha256_of
 from labelhub.importing.items import Item, LeftOut
 from labelhub.importing.options import ImportOptions, ImportRefused
-from labelhub.importing.writing import TakenOver, Writer, chunk_size, in_chunks
+from labelhub.importing.writing import TakenOver, Writer
 from labelhub.models import Event, ImportBatch, Project, User
 
 State = ImportBatch.State

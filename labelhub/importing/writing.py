@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from labelhub.importing.bulk import insert, take_ids
+from labelhub.importing.chunks import chunk_size
 from labelhub.importing.index import Answered, Index
 from labelhub.importing.items import Answer, Item, mirrored
 from labelhub.importing.options import ImportOptions
@@ -28,22 +29,12 @@ from labelhub.models import ImportBatch, Judgment, Project, Prompt, Response, Ta
 from labelhub.models.prompt import content_hash
 
 _TRIES = 3
+# json.dumps would make an encoder for every value.
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class TakenOver(Exception):
     """Another process has taken the batch up; this one must write nothing more."""
-
-
-class ChunkSize(NamedTuple):
-    rows: int
-    characters: int
-
-
-def chunk_size() -> ChunkSize:
-    """What one transaction writes: on SQLite well under 200 ms of the write lock."""
-    if connection.vendor == "sqlite":
-        return ChunkSize(400, 2_000_000)
-    return ChunkSize(2_000, 16_000_000)
 
 
 @dataclass(slots=True)
@@ -478,24 +469,6 @@ class _Candidate(NamedTuple):
         return self.answered.hash
 
 
-def in_chunks(
-    items: Iterable[tuple[Item, str]], size: ChunkSize
-) -> Iterator[list[tuple[Item, str]]]:
-    """Groups of at most so many items and, but for a single one, characters."""
-    chunk: list[tuple[Item, str]] = []
-    characters = 0
-    for item, judge_kind in items:
-        weight = sum(len(answer.text) for answer in item.answers) + len(item.note)
-        weight += sum(len(turn["content"]) for turn in item.prompt or [])
-        if chunk and (len(chunk) == size.rows or characters + weight > size.characters):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append((item, judge_kind))
-        characters += weight
-    if chunk:
-        yield chunk
-
-
 def _drafted(item: Item, judge_kind: str) -> _Draft:
     draft = _Draft(item, judge_kind)
     if item.prompt is not None:
@@ -519,7 +492,3 @@ def _shuffle_key(pair: _Pair) -> float:
     hashes = sorted((pair.a.hash, pair.b.hash if pair.b else ""))
     digest = hashlib.sha256(f"{pair.a.prompt_pk} {hashes}".encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) / 2**53
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 def content_hash(content: str | list[dict[str, str]]) -> str:
     """What makes two prompts, or two responses, the same.
@@ -18,7 +20,7 @@ def content_hash(content: str | list[dict[str, str]]) -> str:
     """
     if not isinstance(content, str):
         turns = [[turn["role"], _compared(turn["content"])] for turn in content]
-        content = json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+        content = _encode(turns)
     return hashlib.sha256(_compared(content).encode()).hexdigest()
 
 
