@@ -13,7 +13,7 @@ from typing import NamedTuple
 from labelhub.importing.detect import Source, open_source, refuse_unknown_columns
 from labelhub.importing.files import Place, Unreadable
 from labelhub.importing.index import Answered, Index
-from labelhub.importing.items import Item, LeftOut, Problem
+from labelhub.importing.items import Item, LeftOut, Problem, mirrored
 from labelhub.importing.options import ImportOptions, ImportRefused
 from labelhub.importing.pairing import Policy, pairs_of, policy_of
 from labelhub.models import Project, Prompt, Response
@@ -21,6 +21,14 @@ from labelhub.models.prompt import content_hash
 
 PROBLEMS_SHOWN = 20
 EXAMPLES_SHOWN = 3
+_COUNTED = (
+    "prompts",
+    "responses",
+    "tasks",
+    "judgments",
+    "identical_pairs",
+    "empty_responses",
+)
 _LOOKED_UP_TOGETHER = 500
 
 Progress = Callable[[str, int, int], None]
@@ -109,7 +117,8 @@ def check(
         )
     if counting and report.policy.looks_for_pairs:
         pass_.count_pairs(report.policy)
-    report.counts = dict(pass_.counts) if counting else {}
+    if counting:
+        report.counts = {name: pass_.counts[name] for name in _COUNTED}
     return report
 
 
@@ -311,7 +320,13 @@ class _Pass:
                 return
             pair = " ".join(sorted(digests))
             self.counts["tasks"] += self.index.add_seen(f"pair {prompt} {pair}")
-        self.counts["judgments"] += bool(item.verdict)
+        if item.verdict:
+            in_order = digests == sorted(digests)
+            said = item.verdict if in_order else mirrored(item.verdict)
+            task, name = " ".join(sorted(digests)), item.judgment_id or said
+            self.counts["judgments"] += self.index.add_seen(
+                f"verdict {prompt} {task} {item.judge} {name}"
+            )
 
     def count_pairs(self, policy: Policy) -> None:
         for prompt, group in itertools.groupby(self.index.answers(), itemgetter(0)):

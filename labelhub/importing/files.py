@@ -8,17 +8,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
-
-import ijson
 
 from labelhub.importing.items import Problem, Row
 
 ROW_LIMIT = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_BATCH = 256
+_BLOCK = 1024 * 1024
+_SPACE = re.compile(r"\s*")
 
 Place = str
 """`line 12` or `row 12`: where somebody would look."""
@@ -77,30 +78,22 @@ def rows_of(path: Path, *, strict: bool = False) -> Rows:
     if container == "parquet":
         return _parquet_rows(path)
     if container == "json":
-        return _array_rows(path)
+        return _array_rows(path, strict=strict)
     if container == "csv":
         return _csv_rows(path)
     return _line_rows(path, strict=strict)
 
 
-class _Metered:
-    """A file that counts what was read since the last row, and refuses too much."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.since_row = 0
-        self.n_rows = 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        self.since_row += len(data)
-        if self.since_row > ROW_LIMIT + 1024 * 1024:
-            raise Unreadable(f"row {self.n_rows + 1}", _too_long())
-        return data
-
-
 def _too_long() -> str:
     return f"the row is longer than {ROW_LIMIT // 1024**2} MB"
+
+
+def _too_deep() -> str:
+    return "not JSON that can be read: nested too deeply"
+
+
+def _not_an_object(source: str) -> Problem:
+    return Problem(f"not a JSON object: {source.strip()[:40]!r}")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -144,46 +137,95 @@ def _parsed(line: bytes, decoder: json.JSONDecoder) -> Row | Problem:
     except json.JSONDecodeError as exc:
         return Problem(f"not JSON: {exc.msg} at character {exc.pos + 1}")
     except RecursionError:
-        return Problem("not JSON that can be read: nested too deeply")
+        return Problem(_too_deep())
     except Problem as exc:
         return exc
-    if not isinstance(row, dict):
-        return Problem(f"not a JSON object: {line[:40].decode(errors='replace')!r}")
-    return row
+    return row if isinstance(row, dict) else _not_an_object(line.decode())
 
 
-def _array_rows(path: Path) -> Rows:
-    with path.open("rb") as file:
-        if file.read(3) != _BOM:
-            file.seek(0)
-        metered = _Metered(file)
-        try:
-            for row in ijson.items(metered, "item", use_float=True):
-                metered.n_rows += 1
-                metered.since_row = 0
-                place = f"row {metered.n_rows}"
-                if isinstance(row, dict):
-                    yield place, row
-                else:
-                    yield place, Problem(f"not a JSON object: {row!r:.40}")
-        except ijson.IncompleteJSONError as exc:
-            place = f"row {metered.n_rows + 1}"
-            if "lexical error" in str(exc) or "parse error" in str(exc):
-                raise Unreadable(place, f"not JSON: {_first_line(exc)}") from None
-            raise Unreadable(
-                place, "the file ends in the middle of it; it was cut off"
-            ) from None
-        except ijson.JSONError as exc:
-            raise Unreadable(
-                f"row {metered.n_rows + 1}", f"not JSON: {_first_line(exc)}"
-            ) from None
+def _array_rows(path: Path, *, strict: bool) -> Rows:
+    """The elements of a JSON array, each decoded as soon as it is read whole.
+
+    An incremental parser would read on as well as this does, but the ones there are
+    turn half a surrogate pair into a question mark and keep the last of two equal keys.
+    """
+    decoder = _STRICT if strict else _DECODER
+    # Bytes that are not UTF-8 become lone surrogates, to be found in their row.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        window = _Window(file)
+        window.skip("[")
+        for number in range(1, 2**62):
+            place = f"row {number}"
+            try:
+                if window.skip("]" if number == 1 else "],") == "]":
+                    return
+                yield place, window.element(decoder)
+            except ValueError as exc:
+                raise Unreadable(place, str(exc)) from None
 
 
-def _first_line(exc: Exception) -> str:
-    words = exc.args[0] if exc.args else ""
-    if isinstance(words, bytes):
-        words = words.decode(errors="replace")
-    return str(words).split("\n")[0].strip()
+class _Window:
+    """The part of a file that is being decoded; grows until an element fits."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.text = ""
+        self.at = 0
+
+    def _grow(self) -> bool:
+        """Read as much again as there is, at least a block; False at the end."""
+        self.text = self.text[self.at :]
+        self.at = 0
+        more = self.file.read(max(_BLOCK, len(self.text)))
+        self.text += more
+        return bool(more)
+
+    def skip(self, expected: str) -> str:
+        """Pass white space and one of these characters, if it comes next."""
+        while True:
+            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text):
+                break
+            if not self._grow():
+                raise ValueError("the file ends before it; it was cut off")
+        found = self.text[self.at]
+        if found in expected:
+            self.at += 1
+            return found
+        if "," in expected:
+            raise ValueError(f"a comma or ] must come before it, not {found!r}")
+        return ""
+
+    def element(self, decoder: json.JSONDecoder) -> Row | Problem:
+        self.skip("")
+        while True:
+            try:
+                row, end = decoder.raw_decode(self.text, self.at)
+                break
+            except json.JSONDecodeError as exc:
+                stopped = exc.pos - self.at
+                if len(self.text) - self.at > ROW_LIMIT:
+                    raise ValueError(_too_long()) from None
+                if self._grow():
+                    continue
+                if stopped >= len(self.text.rstrip()) or "Unterminated" in exc.msg:
+                    raise ValueError(
+                        "the file ends in the middle of it; it was cut off"
+                    ) from None
+                raise ValueError(
+                    f"not JSON: {exc.msg} at its character {stopped + 1}"
+                ) from None
+            except RecursionError:
+                raise ValueError(_too_deep()) from None
+            except Problem as exc:
+                raise ValueError(str(exc)) from None
+        if end - self.at > ROW_LIMIT:
+            raise ValueError(_too_long())
+        source = self.text[self.at : end]
+        self.at = end
+        if not source.isascii() and any("\udc80" <= c <= "\udcff" for c in source):
+            return Problem("some of its bytes are not UTF-8")
+        return row if isinstance(row, dict) else _not_an_object(source)
 
 
 def _csv_rows(path: Path) -> Rows:
@@ -215,6 +257,10 @@ def _csv_row(columns: list[str], values: list[str]) -> Row | Problem:
     if len(values) != len(columns):
         return Problem(f"{len(values)} values for {len(columns)} columns")
     return dict(zip(columns, values, strict=True))
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).split("\n")[0].strip()
 
 
 def _parquet_rows(path: Path) -> Rows:
