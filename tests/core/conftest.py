@@ -12,17 +12,6 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
-    "{{ '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
 COLOURS = ("red", "blue", "green", "white", "black", "brown")
 ANIMALS = ("cat", "dog", "fox", "hen", "owl", "pig", "rat", "yak")
 
@@ -59,40 +48,17 @@ def write_jsonl(path, rows):
     return path
 
 
-def make_tokenizer(texts, vocab_size=384, chat_template=CHAT_TEMPLATE):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|pad|>"
-    )
-    fast.chat_template = chat_template
-    return fast
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """The folder of a two-layer Llama of width 32 with random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from training.core.data.starter_model import train_tokenizer
+
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    texts = [
-        message["content"]
-        for row in make_demonstrations(50)
-        for message in row["messages"]
-    ]
-    tokenizer = make_tokenizer(texts)
+    texts = [row["messages"] for row in make_demonstrations(50)]
+    tokenizer = train_tokenizer(texts, 384)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

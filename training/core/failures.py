@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def classify(error: BaseException, phase: str) -> RLHFError:
             context={"phase": phase},
         )
     return RLHFTrainingError(
-        f"{type(error).__name__} while {phase.replace('_', ' ')}: {reason}",
+        f"{type(error).__name__} while {phase}: {reason}",
         code="RLHF055",
     )
 
@@ -67,13 +68,13 @@ def describe(
 ) -> dict[str, Any]:
     """The error as result.json holds it."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+    place = f", {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     lines = "".join(traceback.format_exception(error)).splitlines()
     return {
         "code": known.code,
         "class": type(error).__name__,
         "message": known.message,
-        "where": {"phase": phase, "step": step, "place": place},
+        "where": f"{phase}, step {step}{place}",
         "lines": lines[-LAST_LINES:],
     }
 

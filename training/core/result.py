@@ -47,8 +47,10 @@ class RLHFJobResult:
     eval_metrics: dict[str, float] = field(default_factory=dict)
     """Measured on the held-out rows after training."""
 
+    data: str | None = None
+    """Where the rows came from, and which columns were read."""
     ledger: dict[str, Any] | None = None
-    """What became of every row."""
+    """What became of every row, by split: rows = used + all that was dropped."""
     reload_check: dict[str, Any] | None = None
     """Whether final/, loaded in a fresh process, does as the live model did."""
 
@@ -64,7 +66,7 @@ class RLHFJobResult:
     versions: dict[str, str] = field(default_factory=dict)
 
     error: dict[str, Any] | None = None
-    """code, class, message, where (phase, step, place) and lines of the traceback."""
+    """code, class, message, where and the last lines of the traceback."""
 
     @property
     def duration_seconds(self) -> float:

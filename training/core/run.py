@@ -86,7 +86,7 @@ def _refuse(run: RunDirectory, error: RLHFConfigurationError) -> int:
                     "code": error.code,
                     "class": type(error).__name__,
                     "message": error.message,
-                    "where": {"phase": "starting", "step": 0, "place": None},
+                    "where": "starting, step 0",
                     "lines": [],
                 },
             }

@@ -36,8 +36,8 @@ class RLHFJobRunner:
 
     Args:
         config: What to do. It need not be resolved.
-        resume_from: A checkpoint folder to go on from, of this run or of an earlier
-            attempt at it.
+        resume_from: The checkpoint folder to go on from, wherever it is. By default the
+            newest valid one in the run directory, if there is one.
     """
 
     def __init__(self, config: RLHFConfig, *, resume_from: Path | None = None) -> None:
@@ -90,11 +90,14 @@ class RLHFJobRunner:
             )
         if not run.config.exists():
             write_json(run.config, self._portable(self.config).to_dict())
-        self._tell("starting", f"{self.config.algorithm}: {self.config.job_name}")
+        self._enter("starting", f"{self.config.algorithm}: {self.config.job_name}")
 
     def _run(self) -> None:
         config = self.config = self.config.resolved()
-        if self.resume_from and read_valid_manifest(self.resume_from) is None:
+        if self.resume_from is None:
+            # Left by an attempt that was killed, or brought by the supervisor.
+            self.resume_from = self.run_directory.newest_valid_checkpoint()
+        elif read_valid_manifest(self.resume_from) is None:
             raise RLHFStorageError(
                 f"{self.resume_from} is no whole checkpoint: its manifest is missing "
                 "or does not hold.",
@@ -127,7 +130,7 @@ class RLHFJobRunner:
         trainer = trainer_class(job)
         schedule = self._read(trainer)
 
-        self._enter("loading_model", f"loading {config.base_model}")
+        self._enter("loading model", config.base_model)
         torch.manual_seed(config.seed)
         dtype = device.weights_dtype(config.method)
         model = models.load_model(base, trainer.task, dtype)
@@ -145,11 +148,11 @@ class RLHFJobRunner:
         model = trl_trainer.accelerator.unwrap_model(
             trl_trainer.model, keep_fp32_wrapper=False
         )
-        self._enter("evaluating", "measuring on the held-out rows")
+        self._enter("evaluating", "the held-out rows")
         self.result.eval_metrics |= trainer.measure(trl_trainer, model)
         self._save(trainer, model)
         probes = trainer.probes()
-        self._enter("checking_reload", "loading the saved model in a fresh process")
+        self._enter("checking the saved model", "in a fresh process")
         from training.core.reload_check import check_reload, outputs
 
         live = outputs(model, probes)
@@ -196,16 +199,17 @@ class RLHFJobRunner:
         from training.core.data.loaders import load_source
         from training.core.trainers.base import plan
 
-        self._enter("reading_data", f"reading {self.config.dataset_path}")
+        self._enter("reading data", self.config.dataset_path)
         rows = trainer.read(load_source(self.config))
-        self.result.ledger = trainer.ledgers.to_dict()
+        ledgers = trainer.ledgers
+        self.result.ledger = ledgers.to_dict()
+        self.result.data = f"{ledgers.source}; {ledgers.columns.describe()}"
         schedule = plan(self.config, rows)
         self.result.max_steps = schedule.max_steps
         self._tell(
             "data_ready",
-            f"{trainer.ledgers.columns.describe()}; train: "
-            f"{trainer.ledgers.train.describe()}; eval: "
-            f"{trainer.ledgers.eval.describe()}",
+            f"{self.result.data}; train: {ledgers.train.describe()}; "
+            f"eval: {ledgers.eval.describe()}",
             ledger=self.result.ledger,
             max_steps=schedule.max_steps,
         )
@@ -255,7 +259,9 @@ class RLHFJobRunner:
         self, trainer: Any, metrics: MetricsCallback, control: ControlCallback
     ) -> None:
         result = self.result
-        self._enter("training", f"training for {result.max_steps} steps")
+        self._enter("training", f"{result.max_steps} steps")
+        if self.resume_from:
+            self._tell("resumed", f"going on from {self.resume_from.name}")
         started = datetime.now(UTC)
         resume = str(self.resume_from) if self.resume_from else None
         try:
@@ -293,7 +299,7 @@ class RLHFJobRunner:
         from training.core.model_card import model_card
 
         final = self.run_directory.final
-        self._enter("saving", "saving the model")
+        self._enter("saving", "the model")
         model.save_pretrained(final)
         trainer.job.tokenizer.save_pretrained(final)
         self._name_base(final / "adapter_config.json")
@@ -345,22 +351,24 @@ class RLHFJobRunner:
             if read_valid_manifest(folder) is None:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _enter(self, phase: str, message: str) -> None:
+    def _enter(self, phase: str, detail: str) -> None:
         self.phase = phase
-        self._tell(phase, message)
+        self._tell("phase", phase, detail=detail)
 
     def _tell(self, kind: str, message: str, **details: object) -> None:
         self.run_directory.append_event(kind, message, **details)
-        logger.info("%s: %s", kind, message)
+        detail = details.get("detail")
+        logger.info("%s: %s%s", kind, message, f", {detail}" if detail else "")
 
     def _portable(self, config: RLHFConfig) -> RLHFConfig:
         """The configuration with paths inside the run directory relative to it."""
-        root = self.run_directory.path.resolve()
+        # Not resolved: inputs may be links to folders elsewhere.
+        root = self.run_directory.path.absolute()
         values = config.to_dict()
         for name in ("base_model", "dataset_path", "eval_dataset_path", "output_dir"):
-            path = Path(values[name] or "")
-            if path.is_absolute() and path.resolve().is_relative_to(root):
-                values[name] = path.resolve().relative_to(root).as_posix()
+            path = Path(values[name] or "").absolute()
+            if values[name] and path.is_relative_to(root):
+                values[name] = path.relative_to(root).as_posix()
         return RLHFConfig.from_dict(values)
 
 

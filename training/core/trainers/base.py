@@ -65,13 +65,8 @@ class Ledgers:
     source: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Both accounts, and where the rows came from."""
-        return {
-            "source": self.source,
-            "columns": self.columns.describe(),
-            "train": self.train.to_dict(),
-            "eval": self.eval.to_dict(),
-        }
+        """Both accounts, by split."""
+        return {"train": self.train.to_dict(), "eval": self.eval.to_dict()}
 
 
 @dataclass
