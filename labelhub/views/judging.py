@@ -47,7 +47,7 @@ def judge_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
     assignment = access.assignment_for(request.user, slug, pk)
     if request.method != "POST":
         return _item(request, assignment)
-    note = request.POST.get("note", "")
+    note = request.POST.get("note", "").strip()
     if request.POST.get("action") == "skip":
         queue.skip(assignment.pk, request.user, note)
         return _next_item(request, assignment.project, "Skipped", after=assignment)

@@ -27,6 +27,8 @@
         }
     };
 
+    const areKeysOff = () => recall("judge.keys") === "off";
+
     // --- What is said beside the verdicts ---
 
     const say = (words, { failed = false, link = "" } = {}) => {
@@ -51,6 +53,7 @@
     const noteName = () => `note:${item().dataset.item}`;
 
     const arrive = () => {
+        document.getElementById("keys-off").checked = areKeysOff();
         const responses = document.querySelector(".response-left")?.parentElement;
         if (responses) responses.dataset.layout = recall("judge.layout") ?? "side";
         const note = document.getElementById("note");
@@ -61,8 +64,11 @@
         }
     };
 
-    document.addEventListener("htmx:afterSwap", (event) => {
-        if (event.detail.target.id !== "item") return;
+    const isItem = (event) => event.detail.target?.id === "item";
+
+    // Settled: only now are the new form and links htmx's.
+    document.addEventListener("htmx:afterSettle", (event) => {
+        if (event.target.id !== "item") return;
         isBusy = false;
         arrive();
         window.scrollTo(0, 0);
@@ -71,6 +77,10 @@
             document.getElementById("saved")?.textContent.trim() ?? "";
     });
     document.addEventListener("DOMContentLoaded", arrive);
+    document.addEventListener("htmx:historyRestore", () => {
+        isBusy = false;
+        arrive();
+    });
     document.addEventListener("input", (event) => {
         if (event.target.id === "note") remember(noteName(), event.target.value || null);
     });
@@ -90,7 +100,7 @@
     }, true);
 
     document.addEventListener("htmx:beforeRequest", (event) => {
-        if (event.detail.target.id !== "item") return;
+        if (!isItem(event)) return;
         if (isBusy) {
             event.preventDefault();
             return;
@@ -101,7 +111,7 @@
 
     // Somebody who was signed out gets the login page, which is no item.
     document.addEventListener("htmx:beforeSwap", (event) => {
-        if (event.detail.target.id !== "item") return;
+        if (!isItem(event)) return;
         const address = new URL(event.detail.xhr.responseURL || location.href);
         if (address.pathname.includes("/judge/")) {
             if (event.detail.xhr.status === 200 && event.detail.requestConfig.verb === "post") {
@@ -138,11 +148,11 @@
 
     for (const name of ["htmx:sendError", "htmx:timeout"]) {
         document.addEventListener(name, (event) => {
-            if (event.detail.target.id === "item") retry(event.detail.elt);
+            if (isItem(event)) retry(event.detail.elt);
         });
     }
     document.addEventListener("htmx:responseError", (event) => {
-        if (event.detail.target.id !== "item") return;
+        if (!isItem(event)) return;
         const { status } = event.detail.xhr;
         if (status >= 500 || status === 429) {
             retry(event.detail.elt);
@@ -155,7 +165,6 @@
 
     // --- Keys ---
 
-    const areKeysOff = () => recall("judge.keys") === "off";
     const keyOf = (event) => {
         if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") return "u";
         if (event.ctrlKey || event.metaKey || event.altKey) return "";
@@ -194,18 +203,18 @@
         }
     });
 
-    // A note that somebody opens is typed into.
+    // A note that is opened is typed into: at once, or the next keys would vote.
     document.addEventListener("click", (event) => {
-        if (!event.target.closest(".note-box > summary")) return;
-        requestAnimationFrame(() => {
-            const note = document.getElementById("note");
-            if (note.closest("details").open) note.focus();
-        });
+        const box = event.target.closest(".note-box > summary")?.parentElement;
+        if (!box) return;
+        event.preventDefault();
+        box.open = !box.open;
+        if (box.open) document.getElementById("note").focus();
     });
 
-    const keysOff = document.getElementById("keys-off");
-    keysOff.checked = areKeysOff();
-    keysOff.addEventListener("change", () => remember("judge.keys", keysOff.checked ? "off" : null));
+    document.addEventListener("change", (event) => {
+        if (event.target.id === "keys-off") remember("judge.keys", event.target.checked ? "off" : null);
+    });
 
     // --- Still reading ---
 
