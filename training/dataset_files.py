@@ -23,6 +23,8 @@ from training.tallying import batched
 
 ROW_GROUP = 500
 """Rows held in memory at a time; responses may be long."""
+NARROW_ROW_GROUP = 20_000
+"""Where rows hold no text."""
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 CONTENT: dict[Shape, list[tuple[str, pa.DataType]]] = {
@@ -73,9 +75,9 @@ def schema_of(shape: Shape) -> pa.Schema:
 
 def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
     """Write the rows as they come; answer how many."""
-    n = 0
+    n, size = 0, NARROW_ROW_GROUP if schema in (JUDGMENTS, LEDGER) else ROW_GROUP
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for page in batched(rows, ROW_GROUP):
+        for page in batched(rows, size):
             writer.write_table(pa.Table.from_pylist(page, schema=schema))
             n += len(page)
     return n
