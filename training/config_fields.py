@@ -43,14 +43,9 @@ _NOT_ASKED = frozenset(
     }
 )
 _LABELS = {
-    "num_epochs": "Epochs",
-    "max_steps": "Steps",
-    "per_device_batch_size": "Batch size",
-    "gradient_accumulation_steps": "Batches a step",
-    "lr_scheduler": "Learning rate schedule",
-    "num_sample_prompts": "Sample prompts",
+    "lr_scheduler": "LR scheduler",
     "cpu_threads": "CPU threads",
-    "peft.r": "LoRA rank",
+    "peft.r": "LoRA rank (r)",
     "peft.alpha": "LoRA alpha",
     "peft.dropout": "LoRA dropout",
 }

@@ -279,8 +279,8 @@ def initial_of(run: Run) -> dict[str, Any]:
 class _SnapshotField(forms.ModelChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Snapshot) -> str:
         return (
-            f"#{obj.pk} for {obj.recipe['for']}: {obj.n_train:,} rows to train on, "
-            f"{obj.n_eval:,} held out"
+            f"#{obj.pk} for {obj.recipe['for']}: {obj.n_train:,} + {obj.n_eval:,} "
+            "held out"
         )
 
 

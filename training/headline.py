@@ -56,8 +56,8 @@ class Failure:
 class Headline:
     seconds_left: float | None
     score: Score | None
-    baselines: list[Score]
-    ceiling: Score | None
+    compared: list[Score]
+    """What the score is to be held against: what it must beat, what people reach."""
     concern: str
 
 
@@ -80,8 +80,7 @@ def headline_of(run: Run) -> Headline:
     return Headline(
         seconds_left=_seconds_left(run, attempt),
         score=score_of(run),
-        baselines=baselines_of(run),
-        ceiling=ceiling_of(run),
+        compared=compared_of(run),
         concern=_concern(run, attempt),
     )
 
@@ -125,8 +124,8 @@ def score_of(run: Run) -> Score | None:
     return None if loss is None else Score("Held-out loss", loss, n)
 
 
-def baselines_of(run: Run) -> list[Score]:
-    """What the score must beat, on the same rows where that was measured."""
+def compared_of(run: Run) -> list[Score]:
+    """Rules that read no meaning, on the same rows where that was measured; people."""
     measured = _measured(run)
     if "perplexity_before" in measured:
         return [Score("before training", measured["perplexity_before"])]
@@ -135,12 +134,8 @@ def baselines_of(run: Run) -> list[Score]:
         for name, label in _BASELINES.items()
         if name in measured
     ]
-    return found or list(_frozen("length_bias", "longer wins", run))
-
-
-def ceiling_of(run: Run) -> Score | None:
-    """How often two people agreed on what the run learns from."""
-    return next(_frozen("agreement", "people agree", run), None)
+    rules = found or list(_frozen("length_bias", "longer wins", run))
+    return [*rules, *_frozen("agreement", "people agree", run)]
 
 
 def _measured(run: Run) -> dict[str, float]:

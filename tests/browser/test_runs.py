@@ -133,7 +133,7 @@ def test_a_run_is_launched_with_the_keyboard(page, sign_in, mona, project):
     page.goto(reverse("training:launch", args=[project.slug]))
     summary = page.locator(".launch-summary")
     expect(summary).to_contain_text("90 ÷ 8 × 1")
-    page.get_by_label("Batch size").fill("30")
+    page.get_by_label("Per device batch size").fill("30")
     expect(summary).to_contain_text("90 ÷ 30 × 1")
     page.get_by_label("Learning rate", exact=False).first.fill("-1")
     page.get_by_label("Base model").fill("org/base@v1")

@@ -58,3 +58,13 @@ def brief(number: float | None) -> str:
     if number is None:
         return ""
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+
+
+@register.filter
+def algorithm(name: str) -> str:
+    """An algorithm as people write it.
+
+    >>> algorithm("dpo"), algorithm("reward_model")
+    ('DPO', 'Reward model')
+    """
+    return name.replace("_", " ").capitalize() if "_" in name else name.upper()

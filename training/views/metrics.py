@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from labelhub.http import PersonRequest
 from training import access
-from training.headline import Score, baselines_of, ceiling_of
+from training.headline import Score, compared_of
 from training.metrics import Curves, Series, read_curves
 from training.models import MetricPoint, Run
 from training.panels import Panel, panels_for
@@ -96,7 +96,7 @@ def _points(series: Series) -> Iterator[list[float]]:
 def _label(name: str, attempt: int) -> str:
     word = name.removeprefix("eval_").rpartition("/")[2]
     label = f"{word}, held out" if name.startswith("eval_") else word
-    return f"{label}, lost with attempt {attempt}" if attempt else label
+    return f"{label}, attempt {attempt}" if attempt else label
 
 
 def _panels(run: Run, curves: Curves | None) -> list[dict[str, Any]]:
@@ -117,8 +117,7 @@ def _panel(run: Run, panel: Panel) -> dict[str, Any]:
     }
     if panel.is_share:
         described["unit"] = "%"
-        scores = [*baselines_of(run), ceiling_of(run)]
-        described["lines"] = [_line(score) for score in scores if score]
+        described["lines"] = [_line(score) for score in compared_of(run)]
     return described
 
 

@@ -31,7 +31,7 @@ def run_list(request: PersonRequest, slug: str) -> HttpResponse:
     everything = Run.objects.filter(project=project)
     algorithms = everything.order_by("algorithm").values_list("algorithm", flat=True)
     chosen = {name: request.GET.get(name, "") for name in ("state", "algorithm")}
-    runs = everything.select_related("snapshot").order_by("-pk")
+    runs = everything.select_related("snapshot", "base_run").order_by("-pk")
     if chosen["state"] == "active":
         runs = runs.exclude(state__in=Run.FINAL)
     elif chosen["state"]:
@@ -43,7 +43,6 @@ def run_list(request: PersonRequest, slug: str) -> HttpResponse:
     for run in page.object_list:
         run.project = project
         run.score = score_of(run)  # type: ignore[attr-defined]
-        run.base = run.config.get("base_model", "")  # type: ignore[attr-defined]
     context = {
         "project": project,
         "tab": "runs",
