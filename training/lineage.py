@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.urls import NoReverseMatch
+import pyarrow.parquet as pq
+from django.urls import reverse
 
+from labelhub.models import Judgment
 from training.models import Run, Sample, Snapshot
+from training.storage import open_store
 
 _SAMPLES_SHOWN = 2000
 
@@ -34,8 +37,7 @@ class Prompt:
 
 def chain_of(run: Run) -> list[Link]:
     """From the judgments to this run, in the order in which they came to be."""
-    links = list(_data_links(run.snapshot)) if run.snapshot else []
-    links.append(_base_link(run))
+    links = [*_data_links(run), _base_link(run)]
     links.append(Link(run.name, f"this run, number {run.pk}", is_this=True))
     children = run.children.order_by("pk").only("pk", "name", "project_id", "algorithm")
     for child in children[:20]:
@@ -43,6 +45,54 @@ def chain_of(run: Run) -> list[Link]:
         what = f"{child.algorithm}, starts from this one"
         links.append(Link(child.name, what, child.get_absolute_url()))
     return links
+
+
+@dataclass(frozen=True)
+class TracedRow:
+    """A row as the trainer read it, with the judgments that made it what it is."""
+
+    number: int
+    values: dict[str, Any]
+    judgments: list[Judgment]
+
+
+def traced_rows(snapshot: Snapshot, split: str, places: range) -> list[TracedRow]:
+    """The rows of a split at these places, with who judged them, when, by what guide.
+
+    Raises:
+        StorageError: the file is not in the store any more.
+    """
+    rows = _read_rows(snapshot, split, places)
+    wanted = {pk for row in rows for pk in row["judgment_ids"] or ()}
+    judged = (
+        Judgment.objects.filter(project=snapshot.project_id, pk__in=wanted)
+        .select_related("annotator", "assignment__guideline")
+        .in_bulk()
+    )
+    return [
+        TracedRow(
+            number + 1,
+            row,
+            [judged[pk] for pk in row["judgment_ids"] or () if pk in judged],
+        )
+        for number, row in zip(places, rows, strict=True)
+    ]
+
+
+def _read_rows(snapshot: Snapshot, split: str, places: range) -> list[dict[str, Any]]:
+    """These rows of a split; only the groups of rows that hold them are read."""
+    rows: list[dict[str, Any]] = []
+    with open_store().open(f"{snapshot.uri}/{split}.parquet") as file:
+        parquet = pq.ParquetFile(file)
+        start = 0
+        for group in range(parquet.num_row_groups):
+            n = parquet.metadata.row_group(group).num_rows
+            first, last = max(places.start, start), min(places.stop, start + n)
+            if first < last:
+                table = parquet.read_row_group(group)
+                rows += table.slice(first - start, last - first).to_pylist()
+            start += n
+    return rows
 
 
 def trained_ledgers(run: Run) -> dict[str, Any]:
@@ -68,14 +118,22 @@ def samples_of(run: Run) -> list[Prompt]:
     return list(prompts.values())
 
 
-def _data_links(snapshot: Snapshot) -> Iterator[Link]:
+def _data_links(run: Run) -> Iterator[Link]:
+    snapshot = run.snapshot
+    if snapshot is None:
+        return
+    snapshot.project = run.project
     sources = snapshot.statistics.get("sources") or {}
     told = ", ".join(
         f"{counts['judgments']:,} {source}" for source, counts in sources.items()
     )
-    yield Link(f"{snapshot.n_judgments:,} judgments", told or "of this project")
+    rows_url = reverse("training:run_rows", args=[run.project.slug, run.pk])
+    yield Link(
+        f"{snapshot.n_judgments:,} judgments", told or "read one by one", rows_url
+    )
     what = f"{snapshot.n_train:,} rows to train on, {snapshot.n_eval:,} held out"
-    yield Link(str(snapshot).capitalize(), what, _url_of(snapshot), snapshot.sha256)
+    url = snapshot.get_absolute_url()
+    yield Link(str(snapshot).capitalize(), what, url, snapshot.sha256)
 
 
 def _base_link(run: Run) -> Link:
@@ -84,10 +142,3 @@ def _base_link(run: Run) -> Link:
     run.base_run.project = run.project
     what = f"base model, run {run.base_run.pk}"
     return Link(run.base_run.name, what, run.base_run.get_absolute_url())
-
-
-def _url_of(snapshot: Snapshot) -> str:
-    try:
-        return snapshot.get_absolute_url()
-    except NoReverseMatch:
-        return ""

@@ -18,6 +18,7 @@ run_urls = [
     path("log/<int:fence>/more/", run_log.log_more, name="log_more"),
     path("samples/", runs.run_samples, name="run_samples"),
     path("data/", runs.run_data, name="run_data"),
+    path("rows/", runs.run_rows, name="run_rows"),
     path("config/", runs.run_config, name="run_config"),
     path("history/", runs.run_history, name="run_history"),
     path("stop/", run_actions.stop, name="stop"),

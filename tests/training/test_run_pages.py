@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 from django.urls import reverse
@@ -13,13 +14,17 @@ from tests.builders import (
     add_member,
     add_points,
     make_attempt,
+    make_judgment,
     make_project,
     make_run,
     make_snapshot,
+    make_task,
     make_user,
 )
 from tests.conftest import client_of
+from training import exporting
 from training.models import Attempt, LogChunk, Run, Sample
+from training.recipes import Recipe
 
 PAGES = [
     "run",
@@ -429,7 +434,7 @@ def test_the_data_tab_accounts_for_every_row(viewer, run):
         snapshot=snapshot, result={"ledger": {"source": "data", **trained}}
     )
     r = viewer.get(url_of("run_data", run))
-    for words in ("120", "tie", "too_long", "88"):
+    for words in ("120", "tie", "too long", "88"):
         assertContains(r, words)
 
 
@@ -463,3 +468,68 @@ def test_a_run_of_somebody_without_a_project_is_not_told(run):
     stranger = client_of(make_user())
     missing = reverse("training:run", args=["no-such-project", run.pk])
     assert stranger.get(missing).status_code == 404
+
+
+# --- Down to the judgments ----------------------------------------------------
+
+
+@pytest.fixture
+def traced(project):
+    """A run on 45 pairs that were frozen as in life, each judged once."""
+    for n in range(50):
+        task = make_task(project, f"Question {n}?", f"right {n}", f"wrong {n}")
+        make_judgment(task, "a", judge_name=f"judge-{n}")
+    recipe = Recipe(algorithm="dpo", eval_share=0.1)
+    return make_run(project, snapshot=exporting.freeze(project, recipe))
+
+
+def rows_url(run, query=""):
+    return url_of("run_rows", run) + query
+
+
+def numbers(r):
+    return [row.number for row in r.context["rows"]]
+
+
+def test_every_row_is_on_one_page(viewer, traced):
+    pages = [viewer.get(rows_url(traced, f"?page={n}")) for n in (1, 2, 3)]
+    assert [n for r in pages for n in numbers(r)] == list(range(1, 46))
+    tasks = [row.values["task_id"] for r in pages for row in r.context["rows"]]
+    held_out = viewer.get(rows_url(traced, "?split=eval")).context["rows"]
+    tasks += [row.values["task_id"] for row in held_out]
+    assert len(set(tasks)) == 50
+
+
+def test_a_row_names_who_judged_it(rita, traced):
+    r = client_of(rita).get(rows_url(traced))
+    for row in r.context["rows"]:
+        (judgment,) = row.judgments
+        assert judgment.task_id == row.values["task_id"]
+        assertContains(r, judgment.judge_name)
+
+
+def test_viewers_read_rows_and_not_who_judged_them(viewer, client, traced):
+    r = viewer.get(rows_url(traced))
+    assertContains(r, "Question")
+    assertNotContains(r, "judge-")
+    assert client.get(rows_url(traced)).status_code == 404
+
+
+def test_the_rows_cost_the_same_queries_however_many(
+    rita, traced, django_assert_max_num_queries
+):
+    reviewer = client_of(rita)
+    with django_assert_max_num_queries(10):
+        reviewer.get(rows_url(traced))
+
+
+def test_rows_that_are_gone_from_the_store_are_said_to_be(viewer, traced, settings):
+    shutil.rmtree(settings.ARTIFACT_STORE)
+    r = viewer.get(rows_url(traced))
+    assert r.status_code == 200
+    assert r.context["store_error"]
+
+
+def test_a_run_without_a_frozen_dataset_has_no_rows(viewer, project):
+    assert viewer.get(rows_url(make_run(project))).status_code == 404
+    assertContains(viewer.get(url_of("run_data", make_run(project))), "not frozen here")

@@ -61,6 +61,16 @@ def brief(number: float | None) -> str:
 
 
 @register.filter
+def words(name: str) -> str:
+    """A name of the code as words.
+
+    >>> words("prompt_too_long")
+    'prompt too long'
+    """
+    return name.replace("_", " ")
+
+
+@register.filter
 def algorithm(name: str) -> str:
     """An algorithm as people write it.
 

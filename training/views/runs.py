@@ -9,18 +9,22 @@ from typing import Any
 
 import yaml
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django_htmx.http import HttpResponseStopPolling
 
-from labelhub.access import READERS, project_for
+from labelhub.access import READERS, Role, project_for
 from labelhub.http import PersonRequest
 from training import access, lineage
 from training.headline import failure_of, headline_of, score_of, with_scores
-from training.models import Run
+from training.models import Run, Snapshot
+from training.storage import StorageError
 
 RUNS_A_PAGE = 50
+ROWS_A_PAGE = 20
+REVIEWERS = frozenset({Role.REVIEWER, Role.MANAGER})
+"""Who may see who judged what."""
 
 STATES = [("active", "Waiting or running"), *Run.State.choices]
 
@@ -87,6 +91,28 @@ def run_samples(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
 def run_data(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
     run = scored_run(request, slug, pk)
     return render_tab(request, run, "data", trained=lineage.trained_ledgers(run))
+
+
+@require_safe
+def run_rows(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
+    """The rows a run was given; reviewers and managers see who judged each."""
+    run = scored_run(request, slug, pk)
+    if run.snapshot is None or run.snapshot.state != Snapshot.State.READY:
+        raise Http404("This run has no frozen dataset.")
+    split = "eval" if request.GET.get("split") == "eval" else "train"
+    n = run.snapshot.n_eval if split == "eval" else run.snapshot.n_train
+    page = Paginator(range(n), ROWS_A_PAGE).get_page(request.GET.get("page"))
+    places = range(n)[(page.number - 1) * ROWS_A_PAGE :][:ROWS_A_PAGE]
+    context: dict[str, Any] = {
+        "split": split,
+        "page": page,
+        "may_trace": run.project.role in REVIEWERS,
+    }
+    try:
+        context["rows"] = lineage.traced_rows(run.snapshot, split, places)
+    except StorageError as error:
+        context["store_error"] = str(error)
+    return render_tab(request, run, "rows", **context)
 
 
 @require_safe
