@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Greatest, Now
+from django.db.models import Exists, F, OuterRef
+from django.db.models.functions import Now
 
 from labelhub import verdicts
 from labelhub.models import Assignment, Judgment, Membership, Project, Task
@@ -460,25 +460,3 @@ def _reap_one(assignment_id: UUID) -> bool:
         n_leased=F("n_leased") - 1
     )
     return True
-
-
-@transaction.atomic
-def require(project: Project, judgments_per_task: int) -> None:
-    """Ask for another number of judgments on every task of the project.
-
-    What was judged or is being judged stays wanted, so a task may keep a higher
-    number; one that has fewer than it needs now is open again.
-    """
-    Project.objects.filter(pk=project.pk).update(judgments_per_task=judgments_per_task)
-    project.judgments_per_task = judgments_per_task
-    in_hand = F("n_done") + F("n_leased")
-    Task.objects.filter(project=project, repeat_of=None).update(
-        n_required=Greatest(Value(judgments_per_task), in_hand)
-    )
-    judged = Q(status__in=[Task.Status.OPEN, Task.Status.DONE])
-    Task.objects.filter(judged, project=project, repeat_of=None).update(
-        status=Case(
-            When(n_done=F("n_required"), then=Value(Task.Status.DONE)),
-            default=Value(Task.Status.OPEN),
-        )
-    )

@@ -122,7 +122,7 @@ def _code(
         code = f"{info}\n{code}" if info else code
     if len(code) > MAX_HIGHLIGHT:
         lexer = TextLexer(stripnl=False)
-    html = highlight(code, lexer, HtmlFormatter(nowrap=True))
+    html = highlight(code, lexer, _formatter)
     return (
         f'<pre tabindex="0" role="region" aria-label="Code"><code>{html}</code></pre>\n'
     )
@@ -229,5 +229,6 @@ class _Cache:
                 self.used -= len(dropped)
 
 
+_formatter = HtmlFormatter(nowrap=True)
 _markdown = _parser()
 _cache = _Cache(CACHE_CHARACTERS)

@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labelhub import access
+from labelhub import access, queue
 from labelhub.forms import MemberForm, RemoveMemberForm
 from labelhub.http import PersonRequest
 from labelhub.models import Event, Membership, Project, User
@@ -64,13 +64,14 @@ def change_role(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def remove_member(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
-    """End a membership. The person's judgments stay."""
+    """End a membership. The person's judgments stay; what they hold is free again."""
     project = access.project_for(request.user, slug, access.MANAGERS)
     membership = _membership(project, pk)
     form = RemoveMemberForm(request.POST or None, membership=membership)
     if form.is_valid():
         with transaction.atomic():
             _record(request, project, "member.removed", membership.user, "")
+            queue.release_leases(project, membership.user)
             membership.delete()
         messages.success(request, f"{membership.user.username} has left the project.")
         return redirect("labelhub:members", slug=slug)

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from labelhub import queue
 from labelhub.models import Event, Membership, User
-from tests.builders import add_member, make_project, make_user
+from tests.builders import add_member, make_project, make_task, make_user
 
 
 @pytest.fixture
@@ -85,6 +86,15 @@ def test_removing_asks_for_the_name(manager, url, project, alice):
     manager.post(f"{url}{membership.pk}/remove/", {"username": "alice"})
     assert not project.memberships.filter(user=alice).exists()
     assert User.objects.filter(username="alice").exists()
+
+
+def test_what_a_removed_member_held_is_free_again(manager, url, project, alice):
+    task = make_task(project)
+    queue.claim(project, alice)
+    membership = project.memberships.get(user=alice)
+    manager.post(f"{url}{membership.pk}/remove/", {"username": "alice"})
+    task.refresh_from_db()
+    assert task.n_leased == 0
 
 
 def test_another_projects_member_is_404(manager, url):

@@ -497,32 +497,6 @@ def test_a_site_admin_becomes_a_member_by_judging(project, root):
     assert (membership.role, membership.n_judged) == ("manager", 1)
 
 
-# --- another N
-
-
-def test_asking_for_more_opens_tasks_again(project, alice, bob):
-    task = make_task(project)
-    judge(project, alice)
-    queue.require(project, 2)
-    assert counters(task) == ("open", 1, 0)
-    judge(project, bob)
-    assert counters(task) == ("done", 2, 0)
-
-
-def test_asking_for_less_keeps_what_was_judged(alice, bob):
-    project = make_project(judgments_per_task=3)
-    add_member(project, alice)
-    add_member(project, bob)
-    judged_twice, fresh = make_task(project, priority=1), make_task(project)
-    judge(project, alice)
-    judge(project, bob)
-    queue.require(project, 1)
-    assert counters(judged_twice) == ("done", 2, 0)
-    assert judged_twice.n_required == 2
-    assert counters(fresh) == ("open", 0, 0)
-    assert fresh.n_required == 1
-
-
 # --- check_integrity
 
 
