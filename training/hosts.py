@@ -220,13 +220,9 @@ class Agent:
 
     def sweep(self) -> None:
         """One look at everything; safe at any time."""
-        if self.worker is None:
+        if self.worker is None or not _beat(self.worker):
             self.worker = register()
             log.info("worker ready", host=self.worker.host, device=self.worker.device)
-        else:
-            Worker.objects.filter(pk=self.worker.pk).update(
-                beat_at=Now(), pid=os.getpid(), boot_id=processes.boot_id()
-            )
         reap(self.worker, judge_leases=self._has_been_in_contact())
         self.supervisors += claim_and_start(self.worker)
         # poll() is what keeps ended supervisors from staying as zombies.
@@ -240,7 +236,7 @@ class Agent:
         running = Attempt.objects.filter(worker=self.worker, state=Running)
         asked: set[int] = set()
         deadline = time.monotonic() + GOODBYE_SECONDS
-        while (attempts := list(running)) and not self.is_hurried:
+        while (attempts := list(running.all())) and not self.is_hurried:
             if time.monotonic() > deadline:
                 break
             for attempt in attempts:
@@ -274,6 +270,11 @@ class Agent:
         until = time.monotonic() + SWEEP_SECONDS
         while not self.is_stopping and time.monotonic() < until:
             time.sleep(0.1)
+
+
+def _beat(worker: Worker) -> bool:
+    beaten = Worker.objects.filter(pk=worker.pk).update(beat_at=Now(), pid=os.getpid())
+    return bool(beaten)
 
 
 def _ask_to_go_down(attempt: Attempt) -> None:

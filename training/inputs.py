@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
-from training import storage
+from training import exporting, storage
 from training.core.run_directory import RunDirectory, write_json
 from training.models import Attempt, Run
 from training.references import data_path, model_folder, numbered
@@ -56,7 +55,6 @@ def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
         if config.get(name):
             config[name] = _fetch_model(run, config[name], directory.inputs / name)
     if run.snapshot is not None:
-        exporting = import_module("training.exporting")
         exporting.fetch(run.snapshot, directory.data)
         config["dataset_path"] = directory.data.name
     else:
