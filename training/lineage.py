@@ -124,9 +124,7 @@ def _data_links(run: Run) -> Iterator[Link]:
         return
     snapshot.project = run.project
     sources = snapshot.statistics.get("sources") or {}
-    told = ", ".join(
-        f"{counts['judgments']:,} {source}" for source, counts in sources.items()
-    )
+    told = ", ".join(f"{count:,} {source}" for source, count in sources.items())
     rows_url = reverse("training:run_rows", args=[run.project.slug, run.pk])
     yield Link(
         f"{snapshot.n_judgments:,} judgments", told or "read one by one", rows_url

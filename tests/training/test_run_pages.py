@@ -483,6 +483,23 @@ def traced(project):
     return make_run(project, snapshot=exporting.freeze(project, recipe))
 
 
+@pytest.mark.parametrize("name", [*PAGES, "run_rows"])
+def test_every_page_works_on_what_was_really_frozen(manager, traced, name):
+    r = manager.get(url_of(name, traced))
+    assert r.status_code == 200
+
+
+def test_the_lineage_counts_judgments_by_source(viewer, traced):
+    assertContains(viewer.get(url_of("run", traced)), "50 imported")
+
+
+def test_a_real_snapshot_can_be_launched(manager, traced):
+    snapshot = traced.snapshot.pk
+    url = reverse("training:launch", args=[traced.project.slug])
+    r = manager.get(url, {"snapshot": snapshot})
+    assert r.context["summary"].n_train == 45
+
+
 def rows_url(run, query=""):
     return url_of("run_rows", run) + query
 
