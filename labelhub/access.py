@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from labelhub.models import Assignment, Membership, Project
+from labelhub.models import Assignment, ImportBatch, Membership, Project
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,6 +60,17 @@ def project_for(user: User, slug: str, roles: Collection[str]) -> Project:
     if project.role == Role.ANNOTATOR:
         raise Http404("No such page.")
     raise PermissionDenied
+
+
+def import_for(user: User, slug: str, pk: int) -> ImportBatch:
+    """An import of a project that the person manages."""
+    project = project_for(user, slug, MANAGERS)
+    found = ImportBatch.objects.filter(project=project, pk=pk)
+    batch = found.select_related("created_by").first()
+    if batch is None:
+        raise Http404("No such import.")
+    batch.project = project
+    return batch
 
 
 def assignment_for(user: User, slug: str, pk: UUID) -> Assignment:

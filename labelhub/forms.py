@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.core.files.uploadedfile import UploadedFile
 from django.utils.text import slugify
 
+from labelhub.importing.formats import NAMES as FORMAT_NAMES
+from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
 from labelhub.models import Membership, Project, User
 
 
@@ -66,6 +69,82 @@ class ProjectSettingsForm(ProjectForm):
         super().__init__(*args, **kwargs)
         guideline = self.instance.current_guideline()
         self.fields["guidelines"].initial = guideline.text if guideline else ""
+
+
+class FilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class FilesField(forms.FileField):
+    """Several files at once, as a list."""
+
+    widget = FilesInput
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile[bytes]]:
+        given = data if isinstance(data, list | tuple) else [data] if data else []
+        cleaned = super().clean
+        return [cleaned(file, initial) for file in given]
+
+
+class ImportForm(forms.Form):
+    """What to import and how; `options` are made of the rest of the fields."""
+
+    upload = forms.CharField(required=False, widget=forms.HiddenInput)
+    file = FilesField(
+        required=False,
+        label="Files",
+        help_text="JSON lines, JSON, CSV or Parquet. Several files are one import and "
+        "may refer to each other by id.",
+    )
+    text = forms.CharField(
+        required=False,
+        label="Or paste rows",
+        widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
+        help_text="JSON lines, or CSV with a first line of column names.",
+    )
+    format = forms.ChoiceField(
+        choices=[("auto", "Tell by the columns"), *((n, n) for n in FORMAT_NAMES)]
+    )
+    judge = forms.CharField(
+        required=False,
+        max_length=200,
+        label="Who judged",
+        help_text="A name, where the files hold verdicts and do not say whose.",
+    )
+    judge_kind = forms.ChoiceField(
+        required=False,
+        label="The judge is",
+        choices=[("", "As the format says"), ("human", "People"), ("model", "A model")],
+    )
+    pairs = forms.CharField(
+        required=False,
+        label="Pairs to judge",
+        max_length=401,
+        help_text="reviewed, all, adjacent, none or MODEL:MODEL. If empty, the "
+        "reviewed pairs where the files hold verdicts, else all.",
+    )
+    map = forms.CharField(
+        required=False,
+        label="Rename columns",
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="FROM=TO, one a line, as question=prompt.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not any(cleaned.get(name) for name in ("file", "text", "upload")):
+            self.add_error("file", "Choose a file or paste some rows.")
+        try:
+            cleaned["options"] = ImportOptions(
+                format=cleaned.get("format", "auto"),
+                map=parse_map(cleaned.get("map", "").splitlines()),
+                judge=cleaned.get("judge", ""),
+                judge_kind=cleaned.get("judge_kind", ""),
+                pairs=cleaned.get("pairs", "").strip(),
+            )
+        except ImportRefused as exc:
+            self.add_error(None, exc.sentence)
+        return cleaned
 
 
 class MemberForm(forms.Form):

@@ -155,7 +155,10 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
-# Responses may be long; the file of an import is streamed to disk, not kept in memory.
+# The files of an import are streamed to disk, and moved from there.
+UPLOADS_DIR.mkdir(parents=True, exist_ok=True)
+FILE_UPLOAD_TEMP_DIR = UPLOADS_DIR
+# Responses may be long.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
 USE_TZ = True

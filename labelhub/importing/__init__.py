@@ -9,14 +9,24 @@ from __future__ import annotations
 
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
 from labelhub.importing.removing import remove_import
-from labelhub.importing.running import check_files, import_files, run_batch
+from labelhub.importing.running import (
+    check_files,
+    import_files,
+    offer_upload,
+    ring,
+    run_batch,
+    start,
+)
 
 __all__ = [
     "ImportOptions",
     "ImportRefused",
     "check_files",
     "import_files",
+    "offer_upload",
     "parse_map",
     "remove_import",
+    "ring",
     "run_batch",
+    "start",
 ]

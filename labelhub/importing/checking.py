@@ -74,13 +74,12 @@ class Report:
 
     def refuse_problems(self) -> None:
         if self.n_problems:
-            shown = "\n".join(f"  {problem}" for problem in self.problems)
             more = self.n_problems - len(self.problems)
-            tail = f"\n  … and {more:,} more" if more else ""
+            tail = [f"… and {more:,} more"] if more else []
             plural = "" if self.n_problems == 1 else "s"
             raise ImportRefused(
-                f"{self.n_problems:,} problem{plural}; nothing was imported.\n"
-                f"{shown}{tail}"
+                f"{self.n_problems:,} problem{plural}; nothing was imported.",
+                [*self.problems, *tail],
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -14,7 +14,15 @@ JUDGE_KINDS = ("human", "model")
 
 
 class ImportRefused(Exception):
-    """Nothing was imported; the sentence says why, and the way out."""
+    """Nothing was imported; the sentence says why, and the way out.
+
+    `problems` are the first that the files have, each with its place.
+    """
+
+    def __init__(self, sentence: str, problems: Sequence[str] = ()) -> None:
+        super().__init__("\n  ".join((sentence, *problems)))
+        self.sentence = sentence
+        self.problems = list(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +53,8 @@ class ImportOptions:
                 raise ImportRefused(f"--map names the target {target!r} twice.")
         if len(self.judge) > 200:
             raise ImportRefused("--judge is longer than 200 characters.")
-        if self.judge_kind and not self.judge:
-            raise ImportRefused("--judge-kind needs --judge, the name of the judge.")
+        if self.judge_kind == "model" and not self.judge:
+            raise ImportRefused("--judge-kind model needs --judge, the model's name.")
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django_q.tasks import async_task
 
 from labelhub.importing.checking import Progress, Report, check, no_progress
 from labelhub.importing.chunks import chunk_size, in_chunks
@@ -22,12 +25,13 @@ from labelhub.importing.detect import Source
 from labelhub.importing.files import Unreadable, sha256_of
 from labelhub.importing.items import Item, LeftOut
 from labelhub.importing.options import ImportOptions, ImportRefused
+from labelhub.importing.uploads import NamedFile, discard, kept_files
 from labelhub.importing.writing import TakenOver, Writer
 from labelhub.models import Event, ImportBatch, Project, User
 
 State = ImportBatch.State
-NamedFile = tuple[Path, str]
-"""Where a file lies, and what the person who gave it calls it."""
+CHECKED_AT_ONCE = 5 * 1024 * 1024
+"""An upload below this many bytes is checked while the person waits."""
 
 
 def check_files(
@@ -66,35 +70,91 @@ def import_files(
     return _write(batch, report, options, progress)
 
 
+def offer_upload(
+    project: Project, token: str, options: ImportOptions, actor: User
+) -> ImportBatch:
+    """A waiting batch for what was uploaded, or ImportRefused.
+
+    Small files are checked at once; large ones by the process that imports them.
+    """
+    files = kept_files(token)
+    described = describe_files(files)
+    done = batch_of(project, described, options)
+    if done is not None and done.state == State.COMPLETE:
+        discard(token)
+        done.is_repeat = True
+        return done
+    if sum(file["bytes"] for file in described) < CHECKED_AT_ONCE:
+        check(project, files, options).refuse_problems()
+    batch = open_batch(project, described, options, actor, upload=token)
+    ring(batch)
+    return batch
+
+
+def ring(batch: ImportBatch) -> None:
+    """Have the queue start a process that imports it; ringing twice does no harm."""
+    batch.state = State.WAITING
+    ImportBatch.objects.filter(pk=batch.pk).exclude(
+        state__in=(State.COMPLETE, State.REMOVED)
+    ).update(state=State.WAITING, options=batch.options, error="", beat_at=Now())
+    transaction.on_commit(
+        lambda: async_task("labelhub.tasks.start_import", batch.pk), robust=True
+    )
+
+
+def start(batch_id: int) -> subprocess.Popen[bytes] | None:
+    """Start the process that imports a waiting batch; it outlives the caller."""
+    waiting = ImportBatch.objects.filter(pk=batch_id, state=State.WAITING)
+    if not waiting.update(state=State.IMPORTING, beat_at=Now()):
+        return None
+    return subprocess.Popen(  # noqa: S603
+        [
+            *(sys.executable, str(settings.BASE_DIR / "manage.py")),
+            *("import_data", "--batch", str(batch_id)),
+        ],
+        cwd=settings.BASE_DIR,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 def run_batch(batch: ImportBatch, progress: Progress = no_progress) -> ImportBatch:
     """Import what was uploaded for this batch; what is wrong is kept on it."""
     if batch.state in (State.COMPLETE, State.REMOVED):
         return batch
-    options = ImportOptions.from_json(batch.options)
     _claim(batch)
+    token = batch.options.get("upload", "")
     try:
-        files = uploaded_files(batch)
-        report = check(batch.project, files, options, progress)
+        options = ImportOptions.from_json(batch.options)
+        files = kept_files(token)
+        if not files:
+            raise ImportRefused(
+                f"The files of import {batch.pk} are not on this machine; upload them"
+                " again."
+            )
+        report = check(batch.project, files, options, _Beat(batch, progress))
         report.refuse_problems()
-    except ImportRefused as exc:
-        _fail(batch, str(exc))
+    except Exception as exc:
+        _fail(batch, str(exc) or type(exc).__name__)
         raise
     batch = _write(batch, report, options, progress)
-    shutil.rmtree(settings.UPLOADS_DIR / batch.options["upload"], ignore_errors=True)
+    discard(token)
     return batch
 
 
-def uploaded_files(batch: ImportBatch) -> list[NamedFile]:
-    folder = settings.UPLOADS_DIR / batch.options.get("upload", "")
-    files = [
-        (folder / str(number), file["name"]) for number, file in enumerate(batch.files)
-    ]
-    for path, name in files:
-        if not path.is_file():
-            raise ImportRefused(
-                f"{name} is no longer on this machine; upload it again."
-            )
-    return files
+class _Beat:
+    """Shows in the batch's row how far the check is, at most once a second."""
+
+    def __init__(self, batch: ImportBatch, progress: Progress) -> None:
+        self.batch = batch
+        self.progress = progress
+        self.said_at = 0.0
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        self.progress(doing, done, total)
+        if time.monotonic() - self.said_at >= 1:
+            self.said_at = time.monotonic()
+            _update(self.batch, n_read=done, beat_at=Now())
 
 
 def describe_files(files: Sequence[NamedFile]) -> list[dict[str, Any]]:
@@ -140,6 +200,8 @@ def open_batch(
         begun = batch_of(project, described, options)
         if begun is None:
             raise
+        if upload:
+            begun.options["upload"] = upload
         return begun
 
 
@@ -162,6 +224,7 @@ def _claim(batch: ImportBatch) -> None:
         fence=F("fence") + 1,
         state=State.IMPORTING,
         n_read=0,
+        n_rows=0,
         error="",
         beat_at=Now(),
         finished_at=None,
@@ -197,7 +260,13 @@ def _describe(batch: ImportBatch, report: Report) -> None:
         file | {"rows": source.n_rows}
         for file, source in zip(batch.files, report.sources, strict=True)
     ]
-    _update(batch, n_rows=report.n_rows, format=", ".join(formats)[:40], files=files)
+    _update(
+        batch,
+        n_read=0,
+        n_rows=report.n_rows,
+        format=", ".join(formats)[:40],
+        files=files,
+    )
 
 
 def _write_rows(writer: Writer, report: Report, progress: Progress) -> Counter[str]:

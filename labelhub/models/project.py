@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -140,6 +141,14 @@ class Guideline(models.Model):
         return f"{self.project_id} v{self.version}"
 
 
+class ImportBatchQuerySet(models.QuerySet["ImportBatch"]):
+    def silent(self) -> ImportBatchQuerySet:
+        """Not finished, and nothing has been heard of them for a minute."""
+        return self.filter(
+            state__in=(ImportBatch.State.WAITING, ImportBatch.State.IMPORTING)
+        ).exclude(beat_at__gte=Now() - timedelta(minutes=1))
+
+
 class ImportBatch(models.Model):
     """One import: its files, and what became of their rows."""
 
@@ -175,6 +184,8 @@ class ImportBatch(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
 
+    objects = ImportBatchQuerySet.as_manager()
+
     is_repeat: bool = False
     """Asked for again when it was complete; set by the importer, not stored."""
 
@@ -190,3 +201,10 @@ class ImportBatch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project_id}: {self.state} {self.sha256[:8]}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("labelhub:import_batch", args=[self.project.slug, self.pk])
+
+    @property
+    def is_final(self) -> bool:
+        return self.state not in (self.State.WAITING, self.State.IMPORTING)

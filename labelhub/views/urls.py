@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import health, judging, members, projects
+from labelhub.views import health, imports, judging, members, projects
 
 app_name = "labelhub"
 
@@ -18,6 +18,18 @@ urlpatterns = [
         "projects/<slug:slug>/settings/",
         projects.project_settings,
         name="project_settings",
+    ),
+    path("projects/<slug:slug>/imports/", imports.import_list, name="imports"),
+    path("projects/<slug:slug>/imports/new/", imports.import_data, name="import_data"),
+    path(
+        "projects/<slug:slug>/imports/<int:pk>/",
+        imports.import_batch,
+        name="import_batch",
+    ),
+    path(
+        "projects/<slug:slug>/imports/<int:pk>/start/",
+        imports.start_import,
+        name="start_import",
     ),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/add/", members.add_member, name="add_member"),

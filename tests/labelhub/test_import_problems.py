@@ -293,7 +293,7 @@ def test_a_reference_that_does_not_hold_is_named(
         ({"map": {"a": "prompt", "b": "prompt"}}, "names the target 'prompt' twice"),
         ({"pairs": "al"}, "--pairs 'al' is unknown. Did you mean all?"),
         ({"judge": "x", "judge_kind": "alien"}, "--judge-kind 'alien' is unknown"),
-        ({"judge_kind": "model"}, "--judge-kind needs --judge"),
+        ({"judge_kind": "model"}, "--judge-kind model needs --judge"),
         ({"judge": "x" * 201}, "longer than 200 characters"),
     ],
 )
