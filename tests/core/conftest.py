@@ -77,36 +77,72 @@ def tiny_model(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def make_config(tmp_path, tiny_model):
-    """Configurations of short runs in fresh run directories, with data in them."""
+def config_in(folder, model, algorithm="dpo", *, rows=None, eval_rows=None, **changes):
+    """The configuration of a short run in a fresh run directory, with data in it."""
     from training.core.config import RLHFConfig
 
-    def make(algorithm="dpo", *, name="run", rows=None, eval_rows=None, **changes):
-        folder = tmp_path / name
-        make_rows = make_demonstrations if algorithm == "sft" else make_pairs
-        write_jsonl(
-            folder / "data" / "train.jsonl", make_rows(48) if rows is None else rows
-        )
-        held_out = make_rows(16, seed=1) if eval_rows is None else eval_rows
-        if held_out:
-            write_jsonl(folder / "data" / "eval.jsonl", held_out)
-        return RLHFConfig.from_dict(
-            {
-                "job_name": "test",
-                "algorithm": algorithm,
-                "base_model": str(tiny_model),
-                "dataset_path": str(folder / "data"),
-                "output_dir": str(folder),
-                "learning_rate": 5e-3,
-                "max_steps": 8,
-                "per_device_batch_size": 8,
-                "gradient_checkpointing": False,
-                "num_sample_prompts": 1,
-                "sample_max_new_tokens": 8,
-                "cpu_threads": 1,
-                **changes,
-            }
-        )
+    make_rows = make_demonstrations if algorithm == "sft" else make_pairs
+    write_jsonl(
+        folder / "data" / "train.jsonl", make_rows(48) if rows is None else rows
+    )
+    held_out = make_rows(16, seed=1) if eval_rows is None else eval_rows
+    if held_out:
+        write_jsonl(folder / "data" / "eval.jsonl", held_out)
+    return RLHFConfig.from_dict(
+        {
+            "job_name": "test",
+            "algorithm": algorithm,
+            "base_model": str(model),
+            "dataset_path": str(folder / "data"),
+            "output_dir": str(folder),
+            "learning_rate": 5e-3,
+            "max_steps": 8,
+            "per_device_batch_size": 8,
+            "gradient_checkpointing": False,
+            "num_sample_prompts": 1,
+            "sample_max_new_tokens": 8,
+            "cpu_threads": 1,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def make_config(tmp_path, tiny_model):
+    """`config_in` for the tiny model, in a folder of this test."""
+
+    def make(algorithm="dpo", *, name="run", **changes):
+        return config_in(tmp_path / name, tiny_model, algorithm, **changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_model, tmp_path_factory):
+    """Finished runs by algorithm and method: configuration, result and directory.
+
+    Each is trained once for all tests, which only look at it.
+    """
+    from training.core.run_directory import RunDirectory
+    from training.core.runner import RLHFJobRunner
+
+    runs = {}
+
+    def get(algorithm, method):
+        if (algorithm, method) not in runs:
+            folder = tmp_path_factory.mktemp(f"{algorithm}-{method}")
+            config = config_in(folder, tiny_model, algorithm, peft={"method": method})
+            result = RLHFJobRunner(config).run()
+            runs[algorithm, method] = config, result, RunDirectory(folder)
+        return runs[algorithm, method]
+
+    return get
+
+
+@pytest.fixture
+def no_reload(monkeypatch):
+    """Spare the fresh process that proves the saved model; other tests do that."""
+    monkeypatch.setattr(
+        "training.core.reload_check.check_reload",
+        lambda live, inputs, **where: {"equal": True},
+    )

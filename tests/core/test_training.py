@@ -15,20 +15,10 @@ pytestmark = pytest.mark.slow
 ALGORITHMS = ("sft", "reward_model", "dpo")
 COMBINATIONS = [(a, m) for a in ALGORITHMS for m in ("full", "lora")]
 
-_runs = {}
-
 
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
-def finished(request, make_config, tiny_model):
-    """Configuration, result and directory of a run; each is trained once."""
-    from training.core.runner import RLHFJobRunner
-
-    if request.param not in _runs:
-        algorithm, method = request.param
-        config = make_config(algorithm, peft={"method": method})
-        result = RLHFJobRunner(config).run()
-        _runs[request.param] = config, result, RunDirectory(config.output_dir)
-    return _runs[request.param]
+def finished(request, trained):
+    return trained(*request.param)
 
 
 def train_lines(run):
@@ -184,13 +174,31 @@ def test_the_model_card_tells_data_and_use(finished):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_dpo_starts_at_ln_2(method, make_config):
-    from training.core.runner import RLHFJobRunner
-
-    if ("dpo", method) not in _runs:
-        config = make_config("dpo", peft={"method": method})
-        result = RLHFJobRunner(config).run()
-        _runs["dpo", method] = config, result, RunDirectory(config.output_dir)
-    _, _, run = _runs["dpo", method]
+def test_dpo_starts_at_ln_2(method, trained):
+    _, _, run = trained("dpo", method)
     assert math.isclose(train_lines(run)[0]["loss"], math.log(2), rel_tol=1e-5)
     assert math.isclose(eval_losses(run)[0], math.log(2), rel_tol=1e-5)
+
+
+def test_ipo_starts_at_its_own_loss(make_config, no_reload):
+    from training.core.runner import RLHFJobRunner
+
+    config = make_config("ipo", max_steps=2, dpo_config={"beta": 0.2})
+    RLHFJobRunner(config).run()
+    first = train_lines(RunDirectory(config.output_dir))[0]["loss"]
+    # (margin - 1 / (2 beta)) squared, where every margin is 0.
+    assert math.isclose(first, 6.25, rel_tol=1e-4)
+
+
+def test_a_base_without_weights_for_a_head_gets_one_from_the_seed(trained):
+    import torch
+
+    from training.core.models import load_model
+
+    config, _, _ = trained("reward_model", "full")
+    heads = []
+    for _ in range(2):
+        torch.manual_seed(config.seed)
+        model = load_model(Path(config.base_model), "score", torch.float32)
+        heads.append(model.score.weight)
+    assert heads[0].equal(heads[1])
