@@ -104,7 +104,7 @@ def _preference(
         chosen = _messages(chosen, "assistant")
         rejected = _messages(rejected, "assistant")
         # Some sets repeat the prompt inside both sides, beside a column for it.
-        if chosen[:1] and chosen[0]["role"] != "assistant":
+        if all(side and side[0]["role"] != "assistant" for side in (chosen, rejected)):
             prompt, chosen, rejected = split_shared_prompt(chosen, rejected)
         else:
             prompt = _messages(prompt or "", "user")
