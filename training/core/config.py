@@ -47,6 +47,7 @@ __all__ = [
     "Precision",
     "RLHFAlgorithm",
     "RLHFConfig",
+    "read_values",
     "refuse_unbuilt",
 ]
 
@@ -384,7 +385,7 @@ class RLHFConfig(_Part):
             RLHFConfigurationError: RLHF054 where the file cannot be read, and as the
                 class says where its values are wrong.
         """
-        return cls.from_dict(_read_values(Path(path)))
+        return cls.from_dict(read_values(Path(path)))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -489,7 +490,12 @@ def _task_type(algorithm: RLHFAlgorithm) -> str:
     return "SEQ_CLS" if algorithm is RLHFAlgorithm.REWARD_MODEL else "CAUSAL_LM"
 
 
-def _read_values(path: Path) -> Mapping[str, Any]:
+def read_values(path: Path) -> Mapping[str, Any]:
+    """What a .yaml, .yml or .json file says, not checked yet.
+
+    Raises:
+        RLHFConfigurationError: RLHF054, where it cannot be read.
+    """
     # Imported here: half of the module's import time, and only files need it.
     import yaml
 
