@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
@@ -12,8 +12,13 @@ from labelhub.importing.formats import NAMES as FORMAT_NAMES
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
 from labelhub.models import Membership, Project, User
 
+if TYPE_CHECKING:
+    ProjectModelForm = forms.ModelForm[Project]
+else:  # Django's own is not generic.
+    ProjectModelForm = forms.ModelForm
 
-class ProjectForm(forms.ModelForm):
+
+class ProjectForm(ProjectModelForm):
     guidelines = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 10}),

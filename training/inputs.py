@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from training import exporting, storage
+from training.core.choices import starter_size
 from training.core.run_directory import RunDirectory, write_json
 from training.models import Attempt, Run
 from training.references import data_path, model_folder, numbered
@@ -65,7 +66,9 @@ def fetch_inputs(attempt: Attempt, directory: RunDirectory) -> bool:
     brought = (f"{directory.inputs.name}/", directory.data.name)
     named = ("base_model", "reward_model", "dataset_path", "eval_dataset_path")
     return any(
-        config[name] and not config[name].startswith(brought)
+        config[name]
+        and not config[name].startswith(brought)
+        and not starter_size(config[name])
         for name in named
         if name in config
     )
@@ -108,6 +111,9 @@ def _fetch_model(run: Run, reference: str, target: Path) -> str:
         if not source.has_model:
             raise InputMissing(f"Run {made_by} has no model to start from.")
         storage.open_store().get_tree(source.uri, target)
+        if (target / "adapter_config.json").exists():
+            # An adapter is nothing without the model it was trained on.
+            _fetch_model(source, source.config["base_model"], target / "base")
     elif (folder := model_folder(reference)) is not None:
         target.symlink_to(folder)
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from training.core.choices import starter_size
 from training.core.config import RLHFConfig
 from training.models import Run, Snapshot
 
@@ -95,7 +96,10 @@ def numbered(value: str, kind: str) -> int | None:
 
 
 def model_folder(value: str) -> Path | None:
-    """The folder that a model reference names, or None for a hub id."""
+    """The folder that a model reference names, or None where there is none yet: for a
+    hub id, and for a starter model, which the trainer makes."""
+    if starter_size(value):
+        return None
     if value.startswith("model:"):
         raise ReferenceRefused(
             f"{value!r}: the model registry is not built yet. Use run:ID for the "

@@ -109,7 +109,7 @@ def project_settings(request: PersonRequest, slug: str) -> HttpResponse:
 
 def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project:
     with transaction.atomic():
-        project = form.save()
+        project: Project = form.save()
         if form.cleaned_data["guidelines"] or project.current_guideline():
             project.write_guideline(form.cleaned_data["guidelines"], request.user)
         Event.objects.create(

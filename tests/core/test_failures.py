@@ -267,12 +267,6 @@ def test_errors_of_the_libraries_are_named(error, code):
     assert classify(error, "training").code == code
 
 
-def test_an_adapter_is_refused_as_a_base(make_config, trained):
-    _, _, run = trained("sft", "lora")
-    with pytest.raises(RLHFError, match="is an adapter: merge it"):
-        run_job(make_config("sft", base_model=str(run.final)))
-
-
 def test_weights_that_could_run_code_are_refused(make_config, copy_of_model):
     weights = copy_of_model / "model.safetensors"
     weights.rename(copy_of_model / "pytorch_model.bin")

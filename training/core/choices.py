@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+STARTER_SIZES = ("tiny", "small")
+STARTER_PREFIX = "starter:"
+
+
+def starter_size(base_model: str) -> str | None:
+    """The size in `starter:small`, or None for a model that exists already.
+
+    >>> starter_size("starter:small"), starter_size("org/name")
+    ('small', None)
+    """
+    if not base_model.startswith(STARTER_PREFIX):
+        return None
+    return base_model.removeprefix(STARTER_PREFIX)
+
 
 class RLHFAlgorithm(StrEnum):
     """What the model learns from."""

@@ -24,12 +24,15 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from training.core.choices import (
+    STARTER_PREFIX,
+    STARTER_SIZES,
     DPOLoss,
     ExperimentTracker,
     LRScheduler,
     PEFTMethod,
     Precision,
     RLHFAlgorithm,
+    starter_size,
 )
 from training.core.config_problems import configuration_error
 from training.core.errors import RLHFConfigurationError
@@ -229,8 +232,9 @@ class RLHFConfig(_Part):
     )
     base_model: str = Field(
         min_length=1,
-        description="The model to start from: a folder, or a hub id with a revision, "
-        "as in org/name@revision.",
+        description="The model to start from: a folder, a hub id with a revision, "
+        "as in org/name@revision, or starter:small, which is made from the training "
+        "text where nothing can be downloaded.",
     )
     dataset_path: str = Field(
         min_length=1,
@@ -405,6 +409,7 @@ class RLHFConfig(_Part):
 
     def _conflicts(self) -> Iterator[str]:
         yield from self._precision_conflicts()
+        yield from self._starter_conflicts()
         if self.max_steps is not None and self.num_epochs is not None:
             yield "max_steps and num_epochs exclude each other: remove one."
         if self.warmup_steps is not None and self.warmup_ratio is not None:
@@ -421,6 +426,21 @@ class RLHFConfig(_Part):
                 f"reward_model is read by ppo only, not by {self.algorithm}: remove it."
             )
         yield from self._algorithm_conflicts()
+
+    def _starter_conflicts(self) -> Iterator[str]:
+        size = starter_size(self.base_model)
+        if size is None:
+            return
+        if size not in STARTER_SIZES:
+            yield (
+                f"base_model {self.base_model} is no starter model: write "
+                f"{' or '.join(STARTER_PREFIX + known for known in STARTER_SIZES)}."
+            )
+        if self.method is not PEFTMethod.FULL:
+            yield (
+                f"base_model {self.base_model} is made within the run, and an adapter "
+                "would be saved without it: set peft method: full."
+            )
 
     def _precision_conflicts(self) -> Iterator[str]:
         if self.bf16 and self.fp16:

@@ -154,7 +154,7 @@ ERROR_CODES: dict[str, ErrorCode] = {
     "RLHF031": ErrorCode(
         RLHFModelError,
         "The model is of a kind that cannot be used for this job.",
-        "Choose a causal language model; merge an adapter into its base first.",
+        "Choose a causal language model, or the algorithm that fits the model.",
     ),
     "RLHF033": ErrorCode(
         RLHFModelError,

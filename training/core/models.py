@@ -20,27 +20,26 @@ from training.core.locations import hub_id, local_path
 Task = Literal["causal", "score"]
 """What the model is used for: to speak, or to score a text with one number."""
 
+_DESCRIPTIONS = ("config.json", "adapter_config.json")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def fetch_model(name: str) -> Path:
     """The folder of a model: the one named, or the hub's files in the local cache.
 
+    It may hold an adapter without its base.
+
     Raises:
         RLHFModelError: RLHF030 where there is no such model, RLHF013 where its weights
-            are not safetensors, RLHF031 where it is only an adapter.
+            are not safetensors.
     """
     folder = local_path(name) or _download(name)
     if not folder.is_dir():
         raise RLHFModelError(f"There is no model folder {folder}.", code="RLHF030")
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise RLHFModelError(
-                f"{name} is an adapter: merge it into its base model first.",
-                code="RLHF031",
-            )
+    if not any((folder / file).is_file() for file in _DESCRIPTIONS):
         raise RLHFModelError(
-            f"{name} is no model folder: it has no config.json.", code="RLHF030"
+            f"{name} is no model folder: it has no {' and no '.join(_DESCRIPTIONS)}.",
+            code="RLHF030",
         )
     if not any(folder.glob("*.safetensors")):
         raise RLHFModelError(

@@ -111,6 +111,7 @@ class RLHFJobRunner:
         import transformers
 
         from training.core import models
+        from training.core.base_model import ready_base_model
         from training.core.callbacks import ControlCallback, MetricsCallback
         from training.core.device import choose_device
         from training.core.trainers import get_trainer_class
@@ -125,7 +126,7 @@ class RLHFJobRunner:
             torch.set_num_threads(config.cpu_threads)
 
         trainer_class = get_trainer_class(config.algorithm)
-        base = models.fetch_model(config.base_model)
+        base = ready_base_model(config, self.run_directory, self._tell)
         job = self._job(base, device)
         trainer = trainer_class(job)
         schedule = self._read(trainer)

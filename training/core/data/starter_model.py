@@ -30,7 +30,7 @@ from training.core.config import RLHFAlgorithm
 from training.core.data.columns import Kind, detect_columns
 from training.core.data.ledger import Ledger
 from training.core.data.lint import demonstrations, preferences
-from training.core.data.loaders import read_rows
+from training.core.data.loaders import Row, read_rows
 from training.core.data.text import Message, plain_text
 from training.core.data.tokens import IGNORED
 from training.core.errors import (
@@ -166,24 +166,31 @@ def read_texts(paths: Sequence[Path]) -> list[list[Message]]:
     Raises:
         RLHFDatasetError: RLHF020, RLHF021, RLHF022 or RLHF024, as for training.
     """
+    return [text for path in paths for text in texts_of(read_rows(path))]
+
+
+def texts_of(rows: Sequence[Row]) -> list[list[Message]]:
+    """Every conversation in some rows; of pairs, both.
+
+    Raises:
+        RLHFDatasetError: RLHF022, where the columns are of no known kind.
+    """
     texts: list[list[Message]] = []
-    for path in paths:
-        rows = read_rows(path)
-        available = list(dict.fromkeys(name for row in rows for name in row))
-        ledger = Ledger(len(rows))
-        if {"chosen", "rejected"} <= set(available):
-            columns = detect_columns(available, {}, RLHFAlgorithm.DPO)
-            for pair in preferences(rows, columns, ledger, has_template=True):
-                texts.append(_conversation(pair.prompt, pair.chosen))
-                texts.append(_conversation(pair.prompt, pair.rejected))
-        else:
-            columns = detect_columns(available, {}, RLHFAlgorithm.SFT)
-            if columns.kind is not Kind.TEXT and "label" in columns.names:
-                # What people did not like is still language.
-                names = {k: v for k, v in columns.names.items() if k != "label"}
-                columns = type(columns)(columns.kind, names)
-            for row in demonstrations(rows, columns, ledger, has_template=True):
-                texts.append(_conversation(row.prompt or [], row.completion))
+    available = list(dict.fromkeys(name for row in rows for name in row))
+    ledger = Ledger(len(rows))
+    if {"chosen", "rejected"} <= set(available):
+        columns = detect_columns(available, {}, RLHFAlgorithm.DPO)
+        for pair in preferences(rows, columns, ledger, has_template=True):
+            texts.append(_conversation(pair.prompt, pair.chosen))
+            texts.append(_conversation(pair.prompt, pair.rejected))
+    else:
+        columns = detect_columns(available, {}, RLHFAlgorithm.SFT)
+        if columns.kind is not Kind.TEXT and "label" in columns.names:
+            # What people did not like is still language.
+            names = {k: v for k, v in columns.names.items() if k != "label"}
+            columns = type(columns)(columns.kind, names)
+        for row in demonstrations(rows, columns, ledger, has_template=True):
+            texts.append(_conversation(row.prompt or [], row.completion))
     return texts
 
 
