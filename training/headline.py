@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
+from django.db.models import IntegerField, Max, Min, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from labelhub.quality.estimate import wilson
 from training.core.errors import ERROR_CODES
-from training.models import Attempt, MetricPoint, Run
+from training.models import Attempt, MetricPoint, Run, RunEvent
 
 # What the evaluation of each algorithm is called where its trainer logs it.
 EVAL_ACCURACY = {
@@ -20,6 +21,7 @@ EVAL_ACCURACY = {
     "reward_model": "eval_accuracy",
 }
 EVAL_LOSS = "eval_loss"
+PEOPLE = "people agree"
 _BASELINES = {
     "baseline_longer_wins": "longer wins",
     "baseline_bag_of_words": "bag of words",
@@ -66,11 +68,16 @@ def with_scores(runs: QuerySet[Run]) -> QuerySet[Run]:
     newest = MetricPoint.objects.filter(
         run=OuterRef("pk"), attempt__fence=OuterRef("fence")
     ).order_by("-step")
-    accuracy = newest.filter(name__in=set(EVAL_ACCURACY.values()))
+    # Before the first step every pair is a tie, which trainers count as wrong.
+    accuracy = newest.filter(name__in=set(EVAL_ACCURACY.values()), step__gt=0)
     loss = newest.filter(name=EVAL_LOSS)
+    read = RunEvent.objects.filter(run=OuterRef("pk"), kind="data_ready")
+    used = Cast("data__ledger__eval__used", IntegerField())
+    held_out = read.order_by("-pk").values(n=used)
     return runs.annotate(
         eval_accuracy=Subquery(accuracy.values("value")[:1]),
         eval_loss=Subquery(loss.values("value")[:1]),
+        n_held_out=Subquery(held_out[:1]),
     )
 
 
@@ -111,11 +118,11 @@ def score_of(run: Run) -> Score | None:
     if "accuracy" in measured:
         return _measured_share(measured, "accuracy", "Accuracy")
     if "perplexity" in measured:
-        n = int(measured.get("rows", 0))
-        return Score("Perplexity", measured["perplexity"], n)
+        return Score("Perplexity", measured["perplexity"], int(measured.get("rows", 0)))
     accuracy: float | None = run.eval_accuracy  # type: ignore[attr-defined]
     loss: float | None = run.eval_loss  # type: ignore[attr-defined]
-    n = run.snapshot.n_eval if run.snapshot else 0
+    # As the trainer counted them: some rows may have been too long for it.
+    n: int = run.n_held_out or 0  # type: ignore[attr-defined]
     if accuracy is not None:
         low, high = (
             wilson(accuracy * n, n) if n and 0 <= accuracy <= 1 else (None, None)
@@ -135,7 +142,7 @@ def compared_of(run: Run) -> list[Score]:
         if name in measured
     ]
     rules = found or list(_frozen("length_bias", "longer wins", run))
-    return [*rules, *_frozen("agreement", "people agree", run)]
+    return [*rules, *_frozen("agreement", PEOPLE, run)]
 
 
 def _measured(run: Run) -> dict[str, float]:

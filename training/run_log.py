@@ -22,7 +22,7 @@ _ESCAPES = re.compile(
 _BAD = re.compile(
     r"^Traceback |\b\w*(?:Error|Exception)\b|out of memory|\[RLHF\d", re.IGNORECASE
 )
-_WARNING = re.compile(r"\bwarn(?:ing)?\b", re.IGNORECASE)
+_WARNING = re.compile(r"warn(?:ing)?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
 
 from tests.builders import (
@@ -53,7 +55,8 @@ def run(project):
     )
     attempt = make_attempt(run)
     add_points(attempt, "loss", {10: 0.69, 20: 0.6, 30: 0.5})
-    add_points(attempt, "eval_rewards/accuracies", {30: 0.7})
+    add_points(attempt, "eval_rewards/accuracies", {0: 0.0, 30: 0.7})
+    run.events.create(kind="data_ready", data={"ledger": {"eval": {"used": 8}}})
     LogChunk.objects.create(attempt=attempt, offset=0, text="loading\nstep 30\n")
     return run
 
@@ -116,7 +119,7 @@ def test_the_list_shows_state_progress_and_score(viewer, run):
     assertContains(r, "helpful-v1")
     assertContains(r, "30 of 100")
     assertContains(r, "70.0%")
-    assertContains(r, "n = 10")
+    assertContains(r, "n = 8")
 
 
 def test_the_list_says_why_a_run_waits(viewer, project):
@@ -170,6 +173,59 @@ def test_the_head_says_nothing_twice(viewer, run):
 
     Run.objects.filter(pk=run.pk).update(step=31)
     assert viewer.get(url_of("run_head", run), {"seen": seen}).status_code == 200
+
+
+def test_before_the_first_step_there_is_no_accuracy(viewer, project):
+    run = make_run(project, state=Run.State.RUNNING)
+    add_points(make_attempt(run), "eval_rewards/accuracies", {0: 0.0})
+    assertNotContains(viewer.get(url_of("run", run)), "0.0%")
+
+
+def test_the_final_measurement_stands_beside_what_it_must_beat(viewer, project):
+    measured = {
+        "accuracy": 0.674,
+        "accuracy_low": 0.632,
+        "accuracy_high": 0.715,
+        "pairs": 465,
+        "baseline_longer_wins": 0.611,
+        "baseline_bag_of_words": 0.624,
+    }
+    agreement = {"value": 0.742, "low": 0.721, "high": 0.763, "n": 900}
+    run = make_run(
+        project,
+        state=Run.State.SUCCEEDED,
+        result={"eval_metrics": measured},
+        snapshot=make_snapshot(project, statistics={"agreement": agreement}),
+    )
+    r = viewer.get(url_of("run", run))
+    for words in ("67.4%", "63.2% to 71.5%, n = 465", "61.1%", "62.4%", "74.2%"):
+        assertContains(r, words)
+    panels = viewer.get(url_of("metrics", run)).json()["panels"]
+    accuracy = next(panel for panel in panels if panel["title"] == "Accuracy")
+    assert [line["value"] for line in accuracy["lines"]] == [0.611, 0.624, 0.742]
+
+
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        ({"eval_loss": {10: 0.5, 20: 0.6, 30: 0.7}}, "Held-out loss has risen"),
+        (
+            {"eval_rewards/chosen": {30: -0.5}, "eval_rewards/margins": {30: 0.4}},
+            "Chosen responses get less likely too",
+        ),
+    ],
+)
+def test_a_run_that_goes_wrong_is_said_to(viewer, project, points, sentence):
+    run = make_run(project, state=Run.State.RUNNING)
+    attempt = make_attempt(run)
+    for name, values in points.items():
+        add_points(attempt, name, values)
+    assertContains(viewer.get(url_of("run", run)), sentence)
+
+
+def test_a_silent_worker_is_told(viewer, run):
+    run.attempts.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assertContains(viewer.get(url_of("run", run)), "has not been heard from")
 
 
 @pytest.mark.parametrize("state", Run.FINAL)
@@ -291,7 +347,7 @@ def test_the_csv_holds_every_point(viewer, run):
     assert lines[0] == "attempt,step,name,value,unix_time"
     assert lines[1] == "1,10,loss,0.69,1700000010.0"
     assert lines[-1].startswith("1,31,loss,nan,")
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 # --- The log ------------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from labelhub.http import PersonRequest
 from training import access
-from training.headline import Score, compared_of
+from training.headline import PEOPLE, Score, compared_of
 from training.metrics import Curves, Series, read_curves
 from training.models import MetricPoint, Run
 from training.panels import Panel, panels_for
@@ -123,7 +123,8 @@ def _panel(run: Run, panel: Panel) -> dict[str, Any]:
 
 def _line(score: Score) -> dict[str, Any]:
     line = {"value": score.value, "label": score.label}
-    if score.low is not None:
+    # The bands of several lines would hide the curves: only people get theirs.
+    if score.label == PEOPLE and score.low is not None:
         line |= {"low": score.low, "high": score.high}
     return line
 
