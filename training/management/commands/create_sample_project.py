@@ -63,14 +63,15 @@ class Command(BaseCommand):
 def create_people() -> dict[str, str]:
     """{username: password}, made once and kept in DATA_DIR for its owner's eyes."""
     path = settings.DATA_DIR / "sample_accounts.txt"
-    if not path.exists():
+    are_new = not path.exists()
+    if are_new:
         path.touch(mode=0o600)
         lines = [f"{name} {secrets.token_urlsafe(9)}" for name in PEOPLE]
         path.write_text("\n".join(lines) + "\n")
     passwords = dict(line.split() for line in path.read_text().splitlines())
     for username, password in passwords.items():
         user, is_new = User.objects.get_or_create(username=username)
-        if is_new:
+        if is_new or are_new:
             user.is_superuser = username == "admin"
             user.set_password(password)
             user.save()
@@ -114,8 +115,9 @@ SFT = {
     "algorithm": "sft",
     "base_model": "starter:small",
     "learning_rate": 1e-3,
-    "num_epochs": 3,
+    "num_epochs": 2,
     "per_device_batch_size": 16,
+    "logging": {"eval_interval": 70},
 }
 REWARD = {
     **COMMON,
