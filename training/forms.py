@@ -11,11 +11,18 @@ from typing import Any
 import yaml
 from django import forms
 from django.conf import settings
+from django.db.models import QuerySet
 from django.forms import BoundField
 
 from labelhub.models import Project
 from training.config_fields import form_field, nested, settings_of, typed
-from training.core.config import PEFTMethod, RLHFAlgorithm, RLHFConfig
+from training.core.choices import STARTER_PREFIX, starter_size
+from training.core.config import (
+    PEFTMethod,
+    RLHFAlgorithm,
+    RLHFConfig,
+    usual_learning_rate,
+)
 from training.core.errors import RLHFConfigurationError
 from training.models import Run, Snapshot
 from training.recipes import (
@@ -46,6 +53,7 @@ BASIC = (
     "dpo_config.beta",
     "peft.r",
 )
+STARTER = f"{STARTER_PREFIX}small"
 FEW_ROWS = 20
 """Fewer held-out rows than this say nothing about a model."""
 
@@ -131,8 +139,8 @@ class LaunchForm(forms.Form):
     )
     base_model = forms.CharField(
         max_length=300,
-        help_text="A run of this project as run:ID, a folder of the models, or a hub "
-        "name with its revision.",
+        help_text="A run of this project as run:ID, a folder of the models, a hub "
+        "name with its revision, or starter:small, made from the dataset’s own text.",
         widget=forms.TextInput({"list": "base-models", "autocomplete": "off"}),
     )
     method = forms.ChoiceField(
@@ -171,13 +179,9 @@ class LaunchForm(forms.Form):
 
     def base_models(self) -> list[tuple[str, str]]:
         """What can be started from here: value, and what it is."""
-        runs = Run.objects.filter(
-            project=self.project,
-            state__in=[Run.State.SUCCEEDED, Run.State.STOPPED],
-            algorithm__in=[a for a in ALGORITHMS if a != RLHFAlgorithm.REWARD_MODEL],
-        ).exclude(uri="")
-        found = [(f"run:{run.pk}", run.name) for run in runs.order_by("-pk")[:50]]
-        return found + [(name, "a folder of the models") for name in _model_folders()]
+        found = [(f"run:{run.pk}", run.name) for run in _writers(self.project)[:50]]
+        found += [(name, "a folder of the models") for name in _model_folders()]
+        return [*found, (STARTER, "made from the dataset’s own text; trained in full")]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -259,6 +263,40 @@ def summary_of(form: LaunchForm) -> Summary | None:
         warnings=list(_warnings(snapshot, config, steps)),
         as_yaml=yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True),
     )
+
+
+def usual_start(project: Project, algorithm: str) -> dict[str, Any]:
+    """Where most would start: SFT from a model of the house, the others from the newest
+    run that writes; from a starter model where there is neither."""
+    newest = None if algorithm == RLHFAlgorithm.SFT else _writers(project).first()
+    if newest is None:
+        folder = next(iter(_model_folders()), None)
+        lora = {"base_model": folder, "method": PEFTMethod.LORA.value}
+        full = {"base_model": STARTER, "method": PEFTMethod.FULL.value}
+        return lora if folder else full
+    start: dict[str, Any] = {
+        "base_model": f"run:{newest.pk}",
+        "method": PEFTMethod.LORA.value,
+    }
+    if starter_size(_first_ancestor(newest).config.get("base_model", "")):
+        start["learning_rate"] = usual_learning_rate(
+            RLHFAlgorithm(algorithm), PEFTMethod.LORA, from_starter=True
+        )
+    return start
+
+
+def _writers(project: Project) -> QuerySet[Run]:
+    """Runs whose model writes text, and can be started from; newest first."""
+    writing = [a for a in ALGORITHMS if a != RLHFAlgorithm.REWARD_MODEL]
+    ended = [Run.State.SUCCEEDED, Run.State.STOPPED]
+    runs = Run.objects.filter(project=project, state__in=ended, algorithm__in=writing)
+    return runs.exclude(uri="").order_by("-pk")
+
+
+def _first_ancestor(run: Run) -> Run:
+    while run.base_run is not None:
+        run = run.base_run
+    return run
 
 
 def initial_of(run: Run) -> dict[str, Any]:

@@ -247,6 +247,25 @@ def test_models_that_are_there_are_offered(manager, project, snapshot, settings)
     assertNotContains(r, f'"run:{broken.pk}"')
 
 
+def test_without_any_model_a_starter_is_proposed(manager, project, snapshot):
+    initial = manager.get(launch_url(project)).context["form"].initial
+    assert (initial["base_model"], initial["method"]) == ("starter:small", "full")
+
+
+def test_the_newest_run_that_writes_is_proposed_at_its_own_pace(
+    manager, project, snapshot
+):
+    config = {"base_model": "starter:small"}
+    ended = {"state": Run.State.SUCCEEDED, "uri": "store:x"}
+    sft = make_run(project, algorithm="sft", config=config, **ended)
+    dpo = make_run(project, base_run=sft, **ended)
+    make_run(project, algorithm="reward_model", base_run=sft, **ended)
+    initial = manager.get(launch_url(project)).context["form"].initial
+    assert (initial["base_model"], initial["method"]) == (f"run:{dpo.pk}", "lora")
+    # What a pretrained model needs would not move a starter.
+    assert initial["learning_rate"] > 1e-4
+
+
 # --- The summary ---
 
 

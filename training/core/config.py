@@ -52,6 +52,7 @@ __all__ = [
     "RLHFConfig",
     "read_values",
     "refuse_unbuilt",
+    "usual_learning_rate",
 ]
 
 TRAINABLE_ALGORITHMS = frozenset(
@@ -72,6 +73,25 @@ _LEARNING_RATES = {
     RLHFAlgorithm.DPO: (1e-6, 1e-5),
     RLHFAlgorithm.IPO: (1e-6, 1e-5),
 }
+
+# A starter model has a million weights, not a billion, and is moved by nothing less.
+_STARTER_LEARNING_RATES = {
+    RLHFAlgorithm.SFT: 1e-3,
+    RLHFAlgorithm.REWARD_MODEL: 3e-4,
+    RLHFAlgorithm.DPO: 5e-4,
+    RLHFAlgorithm.IPO: 5e-4,
+}
+
+
+def usual_learning_rate(
+    algorithm: RLHFAlgorithm, method: PEFTMethod, *, from_starter: bool = False
+) -> float:
+    """The peak learning rate where none is given, for pretrained or starter models."""
+    if from_starter:
+        return _STARTER_LEARNING_RATES[algorithm]
+    full, lora = _LEARNING_RATES[algorithm]
+    return full if method is PEFTMethod.FULL else lora
+
 
 # True while an outer part is being validated: an inner part then leaves its problems to
 # the outer one, so that all of them are told at once.
@@ -356,11 +376,14 @@ class RLHFConfig(_Part):
                 configuration asks for.
         """
         refuse_unbuilt(self)
-        full, lora = _LEARNING_RATES[self.algorithm]
         peft = self.peft or PEFTConfig(method=PEFTMethod.FULL)
         changes: dict[str, Any] = {
             "learning_rate": self.learning_rate
-            or (full if peft.method is PEFTMethod.FULL else lora),
+            or usual_learning_rate(
+                self.algorithm,
+                peft.method,
+                from_starter=starter_size(self.base_model) is not None,
+            ),
             "peft": {**peft.to_dict(), "task_type": _task_type(self.algorithm)},
         }
         if self.max_steps is None and self.num_epochs is None:

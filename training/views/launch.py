@@ -12,7 +12,7 @@ from labelhub.access import MANAGERS, project_for
 from labelhub.http import PersonRequest
 from labelhub.models import Project
 from training import access, runs
-from training.forms import LaunchForm, initial_of, summary_of
+from training.forms import LaunchForm, initial_of, summary_of, usual_start
 from training.models import Snapshot
 
 
@@ -67,6 +67,7 @@ def _initial(request: PersonRequest, project: Project) -> dict[str, object]:
             "snapshot": snapshot.pk,
             "algorithm": algorithm,
             "name": f"{algorithm} on dataset {snapshot.pk}",
+            **usual_start(project, algorithm),
         }
     return initial
 
