@@ -65,8 +65,12 @@ class Headline:
 
 def with_scores(runs: QuerySet[Run]) -> QuerySet[Run]:
     """Annotate each run with the newest evaluation of its newest attempt."""
+    # By the attempt's id and not by a join, which would walk every point of the run.
+    attempt = Attempt.objects.filter(
+        run=OuterRef(OuterRef("pk")), fence=OuterRef(OuterRef("fence"))
+    )
     newest = MetricPoint.objects.filter(
-        run=OuterRef("pk"), attempt__fence=OuterRef("fence")
+        run=OuterRef("pk"), attempt=Subquery(attempt.values("pk")[:1])
     ).order_by("-step")
     # Before the first step every pair is a tie, which trainers count as wrong.
     accuracy = newest.filter(name__in=set(EVAL_ACCURACY.values()), step__gt=0)
