@@ -129,13 +129,13 @@ def last_lines(log: Path) -> list[str]:
 def whereabouts(phase: object, step: object, place: object) -> str:
     """Where it happened, in words.
 
-    >>> whereabouts("reading_data", 0, None)
+    >>> whereabouts("reading data", 0, None)
     'reading data'
     >>> whereabouts("training", 7, "/lib/site-packages/trl/trainer.py:31")
     'training, step 7, trl/trainer.py:31'
     """
     parts = (
-        str(phase or "").replace("_", " "),
+        str(phase or ""),
         f"step {step}" if step else "",
         str(place or "").rpartition("site-packages/")[2],
     )

@@ -45,7 +45,7 @@ class ProgressBar:
 
     def _write(self, text: str) -> None:
         if self.is_shown:
-            self.output.write(text, ending="")
+            self.output.write(text, style_func=str, ending="")
             self.output.flush()
 
 

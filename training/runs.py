@@ -267,7 +267,12 @@ def record(
 
 def ring() -> None:
     """Ring for whoever has a free slot; agents look by themselves if nobody hears."""
-    transaction.on_commit(lambda: async_task("training.tasks.claim_runs"), robust=True)
+
+    def now() -> None:
+        settle_queue()
+        async_task("training.tasks.claim_runs")
+
+    transaction.on_commit(now, robust=True)
 
 
 # --- The queue ----------------------------------------------------------------

@@ -30,18 +30,6 @@ MAX_NAMES = 500
 """Series a run may have; a trainer that makes up names would fill the database."""
 
 _NOT_METRICS = frozenset({"step", "time", "epoch"})
-PHASES = frozenset(
-    {
-        "starting",
-        "reading_data",
-        "loading_model",
-        "training",
-        "evaluating",
-        "saving",
-        "checking_reload",
-    }
-)
-"""The events that say what a trainer does from then on."""
 # "progress" comes every second and only moves the run. That a trainer has ended is told
 # by whoever accepts or rejects what it came to.
 _NOT_KEPT = frozenset({"progress", "completed", "stopped", "failed"})
@@ -168,8 +156,8 @@ class Shipper:
     def _note_progress(self, lines: list[dict[str, Any]]) -> None:
         changes: dict[str, Any] = {}
         for line in lines:
-            if line.get("kind") in PHASES:
-                changes["phase"] = line["kind"]
+            if line.get("kind") == "phase":
+                changes["phase"] = storable(str(line.get("message", "")))[:60]
             for name in ("step", "max_steps"):
                 if (number := _number(line.get(name), _MAX_STEP)) is not None:
                     changes[name] = number

@@ -27,9 +27,9 @@ def main(path: str, resume_from: str = "") -> int:
     plan = dict(word.split("=") for word in words if "=" in word)
     do, seconds = plan.get("do", "train"), float(plan.get("seconds", 0.2))
     print("environment:", *sorted(os.environ), flush=True)
-    run.append_event("starting", "dpo", max_steps=STEPS)
+    run.append_event("phase", "starting", detail="dpo", max_steps=STEPS)
     if do == "fail":
-        where = {"phase": "reading_data", "step": 0, "place": None}
+        where = {"phase": "reading data", "step": 0, "place": None}
         error = {"code": "RLHF020", "class": "RLHFDatasetError", "message": "No rows."}
         run.write_result(
             {"status": "failed", "error": {**error, "where": where, "lines": ["x"]}}
@@ -55,7 +55,9 @@ def die_with_parent() -> None:
 
 
 def train(run: RunDirectory, first: int, do: str, seconds: float) -> int:
-    run.append_event("training", f"from step {first}", first=first)
+    run.append_event("phase", "training", detail=f"{STEPS} steps")
+    if first > 1:
+        run.append_event("resumed", f"going on at step {first}", first=first)
     run.append_sample(0, {"sample": 0, "prompt": "Hi?", "completion": "Hello."})
     for step in range(first, STEPS + 1):
         time.sleep(seconds / STEPS)

@@ -107,7 +107,7 @@ def test_stopping_the_site_saves_what_trains_and_leaves_no_process(house):
     eventually(all_final)
     run.refresh_from_db()
     assert run.state == State.SUCCEEDED
-    first = run.events.get(kind="training", attempt__fence=2).data["first"]
+    first = run.events.get(kind="resumed", attempt__fence=2).data["first"]
     assert first > 2  # it went on, and did not begin anew
     house.stop()
 

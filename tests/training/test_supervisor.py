@@ -112,7 +112,7 @@ def test_a_run_succeeds_with_all_that_it_wrote():
     assert odd and (odd.value, odd.nonfinite) == (None, "nan")
     assert Sample.objects.get().completion == "Hello."
     kinds = set(run.events.values_list("kind", flat=True))
-    assert {"claimed", "starting", "training", "succeeded"} <= kinds
+    assert {"claimed", "phase", "succeeded"} <= kinds
     assert "progress" not in kinds
 
 
@@ -246,7 +246,7 @@ def test_going_down_queues_the_run_again_and_it_resumes():
     Supervisor(claim(worker)).supervise()
     run.refresh_from_db()
     assert run.state == State.SUCCEEDED
-    first = run.events.get(kind="training", attempt__fence=2).data["first"]
+    first = run.events.get(kind="resumed", attempt__fence=2).data["first"]
     assert first > 2
     resumed = MetricPoint.objects.filter(attempt__fence=2).order_by("step").first()
     assert resumed and resumed.step == first
