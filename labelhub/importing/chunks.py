@@ -18,7 +18,7 @@ class ChunkSize(NamedTuple):
 def chunk_size() -> ChunkSize:
     """What one transaction writes: on SQLite well under 200 ms of the write lock."""
     if connection.vendor == "sqlite":
-        return ChunkSize(400, 2_000_000)
+        return ChunkSize(300, 1_000_000)
     return ChunkSize(2_000, 16_000_000)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -61,6 +62,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, project: str | None, **options: Any) -> None:
+        # Rows hold no cycles; looking for them costs a tenth of the time.
+        gc.set_threshold(100_000)
         progress = terminal_progress() if sys.stderr.isatty() else no_progress
         try:
             if options["batch"]:
