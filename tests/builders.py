@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from django.urls import reverse
+
 from labelhub.models import (
     Judgment,
     Membership,
@@ -153,3 +155,8 @@ def make_worker(host: str = "", *, slots: int = 1, **fields: Any) -> Worker:
     for index in range(slots):
         GpuSlot.objects.create(worker=worker, index=index, name="CPU")
     return worker
+
+
+def run_url(name: str, run: Run, *more: Any) -> str:
+    """The address of one of the pages of a run."""
+    return reverse(f"training:{name}", args=[run.project.slug, run.pk, *more])

@@ -8,13 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.builders import add_points, make_attempt, make_run, make_snapshot
-from tests.conftest import client_of
 from training.models import Attempt, LogChunk, Run, Sample
-
-
-@pytest.fixture
-def viewer(vera):
-    return client_of(vera)
 
 
 def queries_of(client, url):
