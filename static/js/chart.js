@@ -425,41 +425,51 @@
             ctx.font = FONT.replace("11px", `${11 * ratio}px`);
             ctx.textBaseline = "middle";
 
-            for (const line of this.description.lines ?? []) {
-                const y = u.valToPos(line.value, "y", true);
-                if (!(y >= top && y <= top + height)) continue;
+            this.paintLines(u, ctx, ratio);
+            this.paintLabels(u, ctx, ratio);
+            this.paintNonfinite(u, ctx, ratio);
+            ctx.restore();
+        }
+
+        paintLines(u, ctx, ratio) {
+            const { left, top, width, height } = u.bbox;
+            const lines = (this.description.lines ?? [])
+                .map((line) => ({ ...line, y: u.valToPos(line.value, "y", true) }))
+                .filter((line) => line.y >= top && line.y <= top + height)
+                .sort((a, b) => a.y - b.y);
+            ctx.fillStyle = ctx.strokeStyle = palette["text-quiet"];
+            ctx.lineWidth = ratio;
+            for (const line of lines) {
                 if (line.low !== undefined && line.high !== undefined && line.low !== null) {
                     const upper = Math.max(top, u.valToPos(line.high, "y", true));
                     const lower = Math.min(top + height, u.valToPos(line.low, "y", true));
                     ctx.globalAlpha = 0.12;
-                    ctx.fillStyle = palette["text-quiet"];
                     ctx.fillRect(left, upper, width, lower - upper);
                     ctx.globalAlpha = 1;
                 }
-                ctx.strokeStyle = palette["text-quiet"];
-                ctx.lineWidth = ratio;
                 ctx.setLineDash([5 * ratio, 4 * ratio]);
                 ctx.beginPath();
-                ctx.moveTo(left, y);
-                ctx.lineTo(left + width, y);
+                ctx.moveTo(left, line.y);
+                ctx.lineTo(left + width, line.y);
                 ctx.stroke();
                 ctx.setLineDash([]);
-                const above = y - top > 16 * ratio;
-                const words = `${line.label} ${withUnit(line.value, this.description.unit)}`;
-                const place = [words, left + 6 * ratio, y + (above ? -9 : 9) * ratio];
-                // A halo in the ground's colour keeps the words readable over the curves.
-                ctx.textAlign = "start";
-                ctx.lineJoin = "round";
-                ctx.lineWidth = 4 * ratio;
-                ctx.strokeStyle = palette.surface;
-                ctx.strokeText(...place);
-                ctx.fillStyle = palette["text-quiet"];
-                ctx.fillText(...place);
             }
 
-            this.paintLabels(u, ctx, ratio);
-            this.paintNonfinite(u, ctx, ratio);
-            ctx.restore();
+            // The words stand on their lines; those too close to the one above move aside.
+            ctx.textAlign = "start";
+            ctx.lineJoin = "round";
+            ctx.lineWidth = 4 * ratio;
+            ctx.strokeStyle = palette.surface;
+            let last = { y: -Infinity, end: left };
+            for (const line of lines) {
+                const words = `${line.label} ${withUnit(line.value, this.description.unit)}`;
+                const y = line.y + (line.y - top > 16 * ratio ? -9 : 9) * ratio;
+                const x = (y - last.y < 13 * ratio ? last.end : left) + 6 * ratio;
+                // A halo in the ground's colour keeps the words readable over the curves.
+                ctx.strokeText(words, x, y);
+                ctx.fillText(words, x, y);
+                last = { y, end: x + ctx.measureText(words).width + 6 * ratio };
+            }
         }
 
         paintLabels(u, ctx, ratio) {
