@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
 from pytest_django.asserts import assertContains, assertNotContains, assertRedirects
@@ -24,6 +27,7 @@ from tests.builders import (
 from tests.conftest import client_of
 from tests.training.conftest import PAGES
 from training.models import Run, Sample
+from training.runs import launch
 
 
 def runs_url(project, query=""):
@@ -243,7 +247,31 @@ def test_samples_stand_step_beside_step(viewer, run):
 def test_the_configuration_can_be_copied(viewer, run):
     r = viewer.get(run_url("run_config", run))
     assert json.loads(r.context["as_json"]) == run.config
-    assertContains(r, "manage.py train")
+    project = run.project.slug
+    assertContains(r, f"manage.py train run-{run.pk}.yaml --project {project}")
+
+
+def test_the_command_of_the_configuration_page_launches_the_same_run(viewer, project):
+    config = {
+        "job_name": "again",
+        "algorithm": "dpo",
+        "base_model": "org/base@v1",
+        "dataset_path": "x",
+        "output_dir": ".",
+    }
+    run = launch(
+        project,
+        actor=None,
+        name="again",
+        config=config,
+        snapshot=make_snapshot(project),
+    )
+    r = viewer.get(run_url("run_config", run))
+    spec = Path(settings.DATA_DIR) / f"run-{run.pk}.yaml"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    spec.write_text(r.context["as_yaml"])
+    call_command("train", str(spec), project=project.slug)
+    assert Run.objects.latest("pk").config == run.config
 
 
 def test_the_data_tab_accounts_for_every_row(viewer, run):

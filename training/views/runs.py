@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from typing import Any
 
 import yaml
@@ -126,7 +125,7 @@ def run_config(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
         settings=list(_flat(run.config)),
         as_json=json.dumps(run.config, indent=2, ensure_ascii=False),
         as_yaml=as_yaml,
-        command=f"python manage.py train {shlex.quote(f'run-{run.pk}.yaml')}",
+        command=f"python manage.py train run-{run.pk}.yaml --project {slug}",
     )
 
 
