@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import training.core
 from training.core.config import (
     DPOConfig,
     LoggingConfig,
@@ -130,6 +133,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, name, text, told):
         ({"peft": {"method": "qlora"}}, "RLHF004", "needs quantization_bits"),
         ({"peft": {"quantization_bits": 4}}, "RLHF004", "qlora only"),
         ({"peft": {"task_type": "SEQ_CLS"}}, "RLHF004", "CAUSAL_LM"),
+        ({"peft": {"bias": "all"}}, "RLHF004", "change the reference"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes, code, told):
@@ -186,6 +190,32 @@ def test_the_schema_explains_every_field():
     for part in parts:
         for name, field in part["properties"].items():
             assert field.get("description"), name
+
+
+def test_every_field_is_consumed():
+    """Each is read by the trainer, or settled or refused where it is validated."""
+    settled_here = {
+        "version",  # one value
+        "reward_model",  # refused until there is PPO
+        "bf16",  # becomes precision
+        "fp16",
+        "peft",  # its fields are read
+        "dpo_config",
+        "logging",
+        "tracker",  # none, or refused
+        "quantization_bits",  # for qlora, which is refused
+    }
+    core = Path(training.core.__file__).parent
+    sources = [
+        path.read_text()
+        for path in core.rglob("*.py")
+        if path.name not in ("config.py", "config_problems.py")
+    ]
+    code = "\n".join(sources)
+    for part in (RLHFConfig, PEFTConfig, DPOConfig, LoggingConfig):
+        for name in part.model_fields:
+            is_read = re.search(rf"(config|peft|dpo|logging)\.{name}\b", code)
+            assert is_read or name in settled_here, name
 
 
 def test_the_web_side_pays_for_no_ml_library():

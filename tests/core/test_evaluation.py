@@ -44,6 +44,12 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert covered >= 180
 
 
+def test_a_perfect_score_on_few_prompts_is_no_certainty():
+    found = accuracy([1.0] * 20)
+    assert found["accuracy"] == found["accuracy_high"] == 1.0
+    assert found["accuracy_low"] == pytest.approx(0.839, abs=1e-3)
+
+
 def test_pairs_of_one_prompt_count_as_one():
     rng = np.random.default_rng(0)
     prompts = rng.random(30) - 0.3

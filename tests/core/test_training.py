@@ -190,6 +190,41 @@ def test_ipo_starts_at_its_own_loss(make_config, no_reload):
     assert math.isclose(first, 6.25, rel_tol=1e-4)
 
 
+def test_the_settings_reach_the_trainer(make_config, no_reload):
+    from training.core.runner import RLHFJobRunner
+
+    config = make_config(
+        "sft",
+        max_steps=None,
+        num_epochs=1.5,
+        per_device_batch_size=4,
+        gradient_accumulation_steps=2,
+        gradient_checkpointing=True,
+        lr_scheduler="constant",
+        warmup_steps=2,
+        max_grad_norm=0,
+        save_total_limit=3,
+        logging={"log_interval": 4, "eval_interval": 4, "save_interval": 3},
+        peft={"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["q_proj"]},
+    )
+    result = RLHFJobRunner(config).run()
+    run = RunDirectory(config.output_dir)
+    # 48 rows, 8 a step: 6 steps a pass.
+    assert result.total_steps == result.max_steps == 9
+    lines = train_lines(run)
+    assert [line["step"] for line in lines] == [1, 4, 8, 9]
+    assert [line["learning_rate"] for line in lines] == [0, 5e-3, 5e-3, 5e-3]
+    evaluated = [line["step"] for line, _ in run.iter_metrics() if "eval_loss" in line]
+    assert evaluated == [0, 4, 8, 9]
+    saved = {path.name for path in run.checkpoints.iterdir()}
+    assert saved == {"checkpoint-3", "checkpoint-6", "checkpoint-9"}
+    adapter = json.loads((run.final / "adapter_config.json").read_text())
+    shape = ("r", "lora_alpha", "lora_dropout", "target_modules")
+    assert [adapter[name] for name in shape] == [4, 8, 0.1, ["q_proj"]]
+    state = run.checkpoints / "checkpoint-9" / "trainer_state.json"
+    assert json.loads(state.read_text())["train_batch_size"] == 4
+
+
 def test_a_base_without_weights_for_a_head_gets_one_from_the_seed(trained):
     import torch
 

@@ -7,7 +7,6 @@ Pydantic and the standard library only, so that a web process can afford to impo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -34,6 +33,7 @@ from training.core.choices import (
     RLHFAlgorithm,
     starter_size,
 )
+from training.core.config_file import read_values
 from training.core.config_problems import configuration_error
 from training.core.errors import RLHFConfigurationError
 
@@ -495,6 +495,13 @@ class RLHFConfig(_Part):
                     f"task_type of {self.algorithm} is {right}, not "
                     f"{self.peft.task_type}: remove it."
                 )
+        uses_reference = self.algorithm in (RLHFAlgorithm.DPO, RLHFAlgorithm.IPO)
+        if uses_reference and self.peft is not None and self.peft.bias != "none":
+            # The reference is the model with its adapter off, and biases stay on.
+            yield (
+                f"bias {self.peft.bias} would change the reference of "
+                f"{self.algorithm} as well: set bias: none."
+            )
 
 
 def refuse_unbuilt(config: RLHFConfig) -> None:
@@ -531,32 +538,3 @@ def _listed(names: frozenset[RLHFAlgorithm] | frozenset[PEFTMethod]) -> str:
 
 def _task_type(algorithm: RLHFAlgorithm) -> str:
     return "SEQ_CLS" if algorithm is RLHFAlgorithm.REWARD_MODEL else "CAUSAL_LM"
-
-
-def read_values(path: Path) -> Mapping[str, Any]:
-    """What a .yaml, .yml or .json file says, not checked yet.
-
-    Raises:
-        RLHFConfigurationError: RLHF054, where it cannot be read.
-    """
-    # Imported here: half of the module's import time, and only files need it.
-    import yaml
-
-    suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".json"):
-        raise _file_error(path, "is not a .yaml, .yml or .json file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise _file_error(path, f"cannot be read: {reason}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise _file_error(path, f"cannot be understood: {error}") from error
-    if not isinstance(values, Mapping):
-        raise _file_error(path, "holds no keys with values")
-    return values
-
-
-def _file_error(path: Path, reason: str) -> RLHFConfigurationError:
-    return RLHFConfigurationError(f"{path} {reason}.", code="RLHF054")

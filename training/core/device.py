@@ -38,11 +38,18 @@ class Device:
 
 
 def choose_device(config: RLHFConfig) -> Device:
-    """The first GPU, else the CPU.
+    """The GPU that is visible, else the CPU.
 
     Raises:
-        RLHFConfigurationError: RLHF004, where the precision asked for is not there.
+        RLHFConfigurationError: RLHF004, where the precision asked for is not there, or
+            there are several processes or GPUs.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1:
+        raise RLHFConfigurationError(
+            "Training over several processes or GPUs is not built yet: start one "
+            "process, and set CUDA_VISIBLE_DEVICES to one GPU.",
+            code="RLHF004",
+        )
     if not torch.cuda.is_available():
         precision = config.precision
         if precision is Precision.AUTO:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 DIE_WITH_PARENT = "LABELHUB_DIE_WITH_PARENT"
@@ -43,14 +44,20 @@ def package_environment() -> dict[str, str]:
     }
 
 
-def quiet_libraries() -> None:
-    """Turn off telemetry, progress bars and tokenizer threads.
+def prepare_environment() -> None:
+    """One GPU, no telemetry, no progress bars, no tokenizer threads.
 
     The libraries read these once: call it before their first import.
     """
+    # TRL refuses a single process that sees several.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     # A forked process with live tokenizer threads warns and may dead-lock.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # TRL 1.16 uses the old name at every evaluation.
+    warnings.filterwarnings(
+        "ignore", message=".*gradient_checkpointing.* is deprecated"
+    )

@@ -16,7 +16,7 @@ from types import FrameType
 
 from training.core.config import RLHFConfig
 from training.core.errors import RLHFConfigurationError, RLHFError
-from training.core.process import die_with_parent, quiet_libraries
+from training.core.process import die_with_parent, prepare_environment
 from training.core.run_directory import RunDirectory
 from training.core.runner import RLHFJobRunner
 
@@ -27,7 +27,7 @@ _OWN_FOLDERS = ("data", "inputs")
 def main(arguments: list[str] | None = None) -> int:
     """Run one attempt; return the exit status."""
     die_with_parent()
-    quiet_libraries()
+    prepare_environment()
     parser = argparse.ArgumentParser(prog="python -m training.core.run")
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--resume-from", type=Path, metavar="CHECKPOINT")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.core.config import RLHFConfig
 from training.core.errors import RLHFError, RLHFStorageError
-from training.core.process import quiet_libraries
+from training.core.process import prepare_environment
 from training.core.result import RLHFJobResult
 from training.core.run_directory import (
     RunDirectory,
@@ -103,7 +103,7 @@ class RLHFJobRunner:
                 "or does not hold.",
                 code="RLHF053",
             )
-        quiet_libraries()
+        prepare_environment()
         # The ML libraries take seconds and hundreds of MB to import: only now are they
         # certain to be needed.
         import datasets
@@ -189,7 +189,6 @@ class RLHFJobRunner:
             config=self.config,
             run=self.run_directory,
             device=device,
-            model_path=base,
             tokenizer=tokenizer,
             encoder=Encoder(tokenizer),
             max_length=limit,

@@ -56,6 +56,10 @@ def _load(
         return _load_folder(path, first, second)
     if not path.exists():
         raise RLHFDatasetError(f"There is no file or folder {path}.", code="RLHF020")
+    if first not in ("train", "eval"):
+        raise RLHFDatasetError(
+            f"{path.name} is one file and has no split {first}.", code="RLHF020"
+        )
     return read_rows(path), None, path.name
 
 
@@ -63,7 +67,7 @@ def _load_folder(
     folder: Path, first: str, second: str | None
 ) -> tuple[list[Row], list[Row] | None, str]:
     train = _split_file(folder, first)
-    # A folder with one nameless file of held-out data is common: eval_dataset_path.
+    # A folder of held-out data alone often calls them train.
     if train is None and second is None:
         train = _split_file(folder, "train")
     if train is None:

@@ -40,7 +40,7 @@ from training.core.errors import (
     RLHFStorageError,
 )
 from training.core.evaluation.scoring import log_probabilities, perplexity
-from training.core.process import die_with_parent, quiet_libraries
+from training.core.process import die_with_parent, prepare_environment
 from training.core.run_directory import write_json
 
 CHAT_TEMPLATE = (
@@ -346,7 +346,7 @@ def _conversation(prompt: Any, completion: Any) -> list[Message]:
 def main(arguments: list[str]) -> int:
     """Make the model that a spec file describes; return the exit status."""
     die_with_parent()
-    quiet_libraries()
+    prepare_environment()
     # Matrices this small gain nothing from a second thread, and on a busy machine two
     # threads that wait for each other take ten times longer.
     torch.set_num_threads(1)

@@ -6,10 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from peft import LoraConfig
 
 from training.core.config import LRScheduler, PEFTMethod, Precision, RLHFConfig
@@ -37,7 +35,6 @@ class Job:
     config: RLHFConfig
     run: RunDirectory
     device: Device
-    model_path: Path
     tokenizer: Any
     encoder: Encoder
     max_length: int
@@ -281,11 +278,6 @@ def adapter_config(config: RLHFConfig) -> LoraConfig | None:
         # it a reloaded reward model would score with another head.
         task_type=peft.task_type,
     )
-
-
-def seed_everything(seed: int) -> None:
-    """Seed torch before a new head or adapter is drawn."""
-    torch.manual_seed(seed)
 
 
 def _detect(rows: Sequence[Row], config: RLHFConfig) -> Columns:
