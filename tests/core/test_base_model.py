@@ -25,6 +25,16 @@ def test_an_adapter_on_a_starter_would_lose_its_base():
         )
 
 
+@pytest.mark.parametrize("algorithm", ["sft", "reward_model"])
+def test_a_starter_sees_nothing_of_the_share_that_is_held_out(tmp_path, algorithm):
+    from training.core.base_model import _training_rows
+
+    config = config_in(
+        tmp_path, "starter:tiny", algorithm, eval_rows=[], eval_share=0.25
+    )
+    assert len(_training_rows(config)) == 36
+
+
 @pytest.mark.slow
 def test_a_run_can_make_its_own_starter_from_what_it_may_see(tmp_path, monkeypatch):
     from training.core.data import starter_model

@@ -15,9 +15,12 @@ import torch
 import transformers
 
 from training.core import models
-from training.core.choices import starter_size
+from training.core.choices import RLHFAlgorithm, starter_size
 from training.core.config import RLHFConfig
-from training.core.data.loaders import load_source
+from training.core.data.columns import detect_columns
+from training.core.data.ledger import Ledger
+from training.core.data.lint import demonstrations, hold_out, preferences
+from training.core.data.loaders import Row, load_source
 from training.core.data.starter_model import make_starter_model, texts_of
 from training.core.run_directory import RunDirectory
 
@@ -38,7 +41,7 @@ def ready_base_model(config: RLHFConfig, run: RunDirectory, tell: Tell) -> Path:
 
 
 def _make_starter(config: RLHFConfig, size: str, folder: Path, tell: Tell) -> Path:
-    """Only the training rows are read: what is held out must stay unseen."""
+    """Taught from the rows to train on: what is held out must stay unseen."""
     if folder.is_dir():
         return folder
     detail = f"a {size} starter, from the training text"
@@ -48,7 +51,7 @@ def _make_starter(config: RLHFConfig, size: str, folder: Path, tell: Tell) -> Pa
     torch.set_num_threads(1)
     folder.parent.mkdir(parents=True, exist_ok=True)
     report = make_starter_model(
-        texts_of(load_source(config).train),
+        texts_of(_training_rows(config)),
         folder,
         size=size,
         seed=config.seed,
@@ -63,6 +66,23 @@ def _make_starter(config: RLHFConfig, size: str, folder: Path, tell: Tell) -> Pa
         report=report,
     )
     return folder
+
+
+def _training_rows(config: RLHFConfig) -> list[Row]:
+    """The rows without the prompts that the job will hold out."""
+    source = load_source(config)
+    if source.eval is not None or not config.eval_share:
+        return source.train
+    available = list(dict.fromkeys(name for row in source.train for name in row))
+    columns = detect_columns(available, config.columns, config.algorithm)
+    ledger = Ledger(len(source.train))
+    if config.algorithm is RLHFAlgorithm.SFT:
+        texts = demonstrations(source.train, columns, ledger, has_template=True)
+        kept, _ = hold_out(texts, config.eval_share, config.seed)
+        return [source.train[text.number] for text in kept]
+    pairs = preferences(source.train, columns, ledger, has_template=True)
+    taught, _ = hold_out(pairs, config.eval_share, config.seed)
+    return [source.train[pair.number] for pair in taught]
 
 
 def _whole(folder: Path, merged: Path, tell: Tell) -> Path:

@@ -74,3 +74,26 @@ class DPOLoss(StrEnum):
     HINGE = "hinge"
     IPO = "ipo"
     ROBUST = "robust"
+
+
+TRAINABLE_ALGORITHMS = frozenset(
+    {
+        RLHFAlgorithm.SFT,
+        RLHFAlgorithm.REWARD_MODEL,
+        RLHFAlgorithm.DPO,
+        RLHFAlgorithm.IPO,
+    }
+)
+TRAINABLE_METHODS = frozenset({PEFTMethod.LORA, PEFTMethod.FULL})
+
+
+def unbuilt_algorithm(algorithm: RLHFAlgorithm) -> str:
+    """The sentence about an algorithm that is named and not built."""
+    choices = listed(TRAINABLE_ALGORITHMS)
+    return f"Algorithm {algorithm} is not built yet: choose {choices}."
+
+
+def listed(names: frozenset[RLHFAlgorithm] | frozenset[PEFTMethod]) -> str:
+    """Names as a sentence offers them: dpo, ipo or sft."""
+    *others, last = sorted(names)
+    return f"{', '.join(others)} or {last}"

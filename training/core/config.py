@@ -25,17 +25,22 @@ from pydantic_core import PydanticCustomError
 from training.core.choices import (
     STARTER_PREFIX,
     STARTER_SIZES,
+    TRAINABLE_ALGORITHMS,
+    TRAINABLE_METHODS,
     DPOLoss,
     ExperimentTracker,
     LRScheduler,
     PEFTMethod,
     Precision,
     RLHFAlgorithm,
+    listed,
     starter_size,
+    unbuilt_algorithm,
 )
 from training.core.config_file import read_values
 from training.core.config_problems import configuration_error
 from training.core.errors import RLHFConfigurationError
+from training.core.learning_rates import usual_learning_rate
 
 __all__ = [
     "TRAINABLE_ALGORITHMS",
@@ -54,44 +59,6 @@ __all__ = [
     "refuse_unbuilt",
     "usual_learning_rate",
 ]
-
-TRAINABLE_ALGORITHMS = frozenset(
-    {
-        RLHFAlgorithm.SFT,
-        RLHFAlgorithm.REWARD_MODEL,
-        RLHFAlgorithm.DPO,
-        RLHFAlgorithm.IPO,
-    }
-)
-TRAINABLE_METHODS = frozenset({PEFTMethod.LORA, PEFTMethod.FULL})
-
-# Peak learning rates that are customary for pretrained models: (full, LoRA). Adapters
-# start at zero and stand about ten times more.
-_LEARNING_RATES = {
-    RLHFAlgorithm.SFT: (2e-5, 2e-4),
-    RLHFAlgorithm.REWARD_MODEL: (1e-5, 1e-4),
-    RLHFAlgorithm.DPO: (1e-6, 1e-5),
-    RLHFAlgorithm.IPO: (1e-6, 1e-5),
-}
-
-# A starter model has a million weights, not a billion, and is moved by nothing less.
-_STARTER_LEARNING_RATES = {
-    RLHFAlgorithm.SFT: 1e-3,
-    RLHFAlgorithm.REWARD_MODEL: 3e-4,
-    RLHFAlgorithm.DPO: 5e-4,
-    RLHFAlgorithm.IPO: 5e-4,
-}
-
-
-def usual_learning_rate(
-    algorithm: RLHFAlgorithm, method: PEFTMethod, *, from_starter: bool = False
-) -> float:
-    """The peak learning rate where none is given, for pretrained or starter models."""
-    if from_starter:
-        return _STARTER_LEARNING_RATES[algorithm]
-    full, lora = _LEARNING_RATES[algorithm]
-    return full if method is PEFTMethod.FULL else lora
-
 
 # True while an outer part is being validated: an inner part then leaves its problems to
 # the outer one, so that all of them are told at once.
@@ -514,7 +481,7 @@ def refuse_unbuilt(config: RLHFConfig) -> None:
     if config.algorithm not in TRAINABLE_ALGORITHMS:
         problems.append(unbuilt_algorithm(config.algorithm))
     if config.method not in TRAINABLE_METHODS:
-        choices = _listed(TRAINABLE_METHODS)
+        choices = listed(TRAINABLE_METHODS)
         problems.append(f"Method {config.method} is not built yet: choose {choices}.")
     if config.logging.tracker is not ExperimentTracker.NONE:
         problems.append(
@@ -523,17 +490,6 @@ def refuse_unbuilt(config: RLHFConfig) -> None:
         )
     if problems:
         raise RLHFConfigurationError(" ".join(problems), code="RLHF002")
-
-
-def unbuilt_algorithm(algorithm: RLHFAlgorithm) -> str:
-    """The sentence about an algorithm that is named and not built."""
-    choices = _listed(TRAINABLE_ALGORITHMS)
-    return f"Algorithm {algorithm} is not built yet: choose {choices}."
-
-
-def _listed(names: frozenset[RLHFAlgorithm] | frozenset[PEFTMethod]) -> str:
-    *others, last = sorted(names)
-    return f"{', '.join(others)} or {last}"
 
 
 def _task_type(algorithm: RLHFAlgorithm) -> str:

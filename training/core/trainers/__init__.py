@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from training.core.config import RLHFAlgorithm, unbuilt_algorithm
+from training.core.choices import RLHFAlgorithm, unbuilt_algorithm
 from training.core.errors import RLHFConfigurationError
 
 if TYPE_CHECKING:
