@@ -155,7 +155,7 @@ class Supervisor:
         self.is_going_down = False
         self.peak_memory = 0
         self._asked_at = self._shipped_at = self._weighed_at = 0.0
-        self._is_terminated = False
+        self._is_terminated = self._has_killed = False
         self._killed_before = _killed_for_memory()
 
     def supervise(self) -> None:
@@ -169,6 +169,10 @@ class Supervisor:
         except FencedOut:
             self._kill()
             log.warning("fenced out: nothing is kept", attempt=str(self.attempt))
+        except AWAY:
+            # No fault of the run's. While it trains, this is borne, not raised.
+            self._kill()
+            self._persist(self._lose)
         except Exception as error:
             log.exception("supervisor failed", attempt=str(self.attempt))
             self._kill()
@@ -265,6 +269,7 @@ class Supervisor:
             self.child.terminate()
             self._is_terminated = True
         if waited > until_term + until_kill:
+            self._has_killed = True
             self._kill()
 
     def _kill(self) -> None:
@@ -305,12 +310,12 @@ class Supervisor:
         result = self._read_result()
         status = str(result.get("status", "")) if result else ""
         facts = {"exit_code": exit_code, "peak_memory_bytes": self._peak(result)}
-        wanted = self._wanted()
-        if wanted == "cancel":
+        wish = self.heart.wish
+        if wish == Run.Wish.CANCEL:
             self._finish(runs.State.CANCELED, "Canceled.", **facts)
         elif status == "completed":
             self._keep(runs.State.SUCCEEDED, "Succeeded.", result, facts)
-        elif wanted == "shutdown" and status != "failed":
+        elif self.is_going_down and status != "failed" and not wish:
             self._persist(lambda: runs.interrupt(self.attempt, **facts))
         elif status == "stopped":
             self._keep(runs.State.STOPPED, "Stopped and saved.", result, facts)
@@ -324,6 +329,12 @@ class Supervisor:
                 step=self.shipper.step,
                 out_of_memory=out_of_memory and exit_code == -signal.SIGKILL,
             )
+            if self._has_killed:
+                error["class"] = "NotStopped"
+                error["message"] = (
+                    "Asked to stop, the trainer did not, and was killed. Retry the run "
+                    "to go on from its newest checkpoint."
+                )
             self._fail(error, **facts)
 
     def _keep(
@@ -344,6 +355,11 @@ class Supervisor:
 
     def _fail(self, error: dict[str, Any], **facts: Any) -> None:
         self._finish(runs.State.FAILED, str(error["message"]), error=error, **facts)
+
+    def _lose(self) -> None:
+        reason = "The database was away while the attempt was prepared."
+        if runs.lose(self.attempt, reason):
+            runs.free_slot(self.attempt)
 
     def _finish(self, to: runs.State, message: str, **facts: Any) -> bool:
         accepted = self._persist(

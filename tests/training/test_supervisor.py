@@ -252,6 +252,39 @@ def test_going_down_queues_the_run_again_and_it_resumes():
     assert resumed and resumed.step == first
 
 
+def test_a_run_asked_to_stop_is_stopped_also_by_a_host_that_goes_down():
+    run = queue("seconds=5")
+    with Background(claim()) as boss:
+        eventually(lambda: steps_of(run) > 0)
+        runs.stop(run, actor=None)
+        boss.go_down(signal.SIGTERM, None)
+    run.refresh_from_db()
+    assert (run.state, run.has_model) == (State.STOPPED, True)
+
+
+def test_a_trainer_that_does_not_stop_is_killed_and_that_is_said(monkeypatch):
+    monkeypatch.setitem(supervisor.GRACE, "stop", (0.1, 0.1))
+    run = queue("do=deaf seconds=9")
+    with Background(claim()):
+        eventually(lambda: steps_of(run) > 0)
+        runs.stop(run, actor=None)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert run.error["class"] == "NotStopped"
+
+
+def test_a_database_that_is_away_before_training_is_no_failure(monkeypatch):
+    def away(*args: object) -> bool:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(inputs, "fetch_inputs", away)
+    run = queue()
+    Supervisor(claim()).supervise()
+    run.refresh_from_db()
+    assert run.state == State.QUEUED
+    assert GpuSlot.objects.get().attempt is None
+
+
 def test_a_fenced_out_supervisor_kills_its_trainer_and_changes_nothing():
     run = queue("seconds=5")
     stale = claim()
