@@ -213,7 +213,21 @@ def _concern(run: Run, attempt: Attempt | None) -> str:
             "The worker has not been heard from for a while; if it stays silent, the "
             "run goes on elsewhere from its last checkpoint."
         )
-    return _broken(run, attempt) or _drift(run, attempt)
+    return _broken(run, attempt) or _beaten(run) or _drift(run, attempt)
+
+
+def _beaten(run: Run) -> str:
+    """A model that a rule of thumb matches is not of use yet, however it got there."""
+    measured = _measured(run)
+    rules = {label: measured[k] for k, label in _BASELINES.items() if k in measured}
+    best = max(rules, key=lambda label: rules[label], default="")
+    if not best or measured["accuracy"] > rules[best]:
+        return ""
+    return (
+        f"This model does not beat the rule “{best}”, which is right on "
+        f"{rules[best]:.1%} of the same held-out pairs. More judgments or a larger "
+        "base model may."
+    )
 
 
 def _broken(run: Run, attempt: Attempt) -> str:

@@ -26,7 +26,7 @@ from tests.builders import (
 )
 from tests.conftest import client_of
 from tests.training.conftest import PAGES
-from training.models import Run, Sample
+from training.models import Attempt, Run, Sample
 from training.runs import launch
 
 
@@ -162,6 +162,21 @@ def test_the_final_measurement_stands_beside_what_it_must_beat(viewer, project):
     panels = viewer.get(run_url("metrics", run)).json()["panels"]
     accuracy = next(panel for panel in panels if panel["title"] == "Accuracy")
     assert [line["value"] for line in accuracy["lines"]] == [0.611, 0.624, 0.742]
+
+
+@pytest.mark.parametrize(("accuracy", "is_beaten"), [(0.61, True), (0.63, False)])
+def test_a_model_that_a_rule_matches_is_told(viewer, project, accuracy, is_beaten):
+    measured = {
+        "accuracy": accuracy,
+        "pairs": 34,
+        "baseline_longer_wins": 0.62,
+        "baseline_bag_of_words": 0.59,
+    }
+    result = {"eval_metrics": measured}
+    run = make_run(project, state=Run.State.SUCCEEDED, result=result)
+    make_attempt(run, state=Attempt.State.SUCCEEDED)
+    page = viewer.get(run_url("run", run)).content.decode()
+    assert ("does not beat the rule “longer wins”" in page) == is_beaten
 
 
 @pytest.mark.parametrize(
