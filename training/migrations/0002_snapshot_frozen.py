@@ -1,19 +1,19 @@
-from django.db import migrations, models
+from django.db import migrations
 
 # A later migration that makes SQLite rebuild this table drops the trigger with it:
 # repeat `freeze` at its end. test_the_database_refuses_to_change_a_snapshot tells.
 SQLITE = """
-CREATE TRIGGER snapshot_is_frozen BEFORE UPDATE ON training_snapshot
+CREATE TRIGGER IF NOT EXISTS snapshot_is_frozen BEFORE UPDATE ON training_snapshot
 WHEN OLD.state = 'ready'
 BEGIN SELECT RAISE(ABORT, 'a snapshot that is ready never changes'); END
 """
 POSTGRESQL = """
-CREATE FUNCTION snapshot_is_frozen() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION snapshot_is_frozen() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'a snapshot that is ready never changes'
   USING ERRCODE = 'integrity_constraint_violation';
 END $$;
-CREATE TRIGGER snapshot_is_frozen BEFORE UPDATE ON training_snapshot
+CREATE OR REPLACE TRIGGER snapshot_is_frozen BEFORE UPDATE ON training_snapshot
 FOR EACH ROW WHEN (OLD.state = 'ready') EXECUTE FUNCTION snapshot_is_frozen();
 """
 
@@ -34,12 +34,6 @@ def thaw(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("training", "0002_run_wish_and_shipping")]
+    dependencies = [("training", "0001_initial")]
 
-    operations = [
-        migrations.AddField("snapshot", "beat_at", models.DateTimeField(null=True)),
-        migrations.AddField(
-            "snapshot", "progress", models.CharField(blank=True, max_length=200)
-        ),
-        migrations.RunPython(freeze, thaw),
-    ]
+    operations = [migrations.RunPython(freeze, thaw)]
