@@ -70,16 +70,16 @@ class Size:
     heads: int
     positions: int
     steps: int
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
     learning_rate: float = 3e-3
 
 
 SIZES = {
     "tiny": Size(
-        vocabulary=1024, width=64, layers=2, heads=4, positions=512, steps=300
+        vocabulary=1024, width=64, layers=2, heads=4, positions=512, steps=400
     ),
     "small": Size(
-        vocabulary=2048, width=128, layers=4, heads=4, positions=1024, steps=350
+        vocabulary=2048, width=128, layers=4, heads=4, positions=1024, steps=700
     ),
 }
 
