@@ -38,8 +38,6 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "django_q",
-    "rest_framework",
-    "drf_spectacular",
     "labelhub",
     "training",
 ]
@@ -192,18 +190,6 @@ Q_CLUSTER = {
 WORKER_NAME = ENV.worker_name or socket.gethostname()
 # The run directory is appended. Tests put a cheap trainer here.
 TRAINER_COMMAND = [sys.executable, "-m", "training.core.run"]
-
-# --- The API --------------------------------------------------------------
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.SessionAuthentication"
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-}
-SPECTACULAR_SETTINGS = {"TITLE": "LabelHub", "VERSION": "0.1.0"}
 
 # --- Logs -----------------------------------------------------------------
 

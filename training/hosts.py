@@ -25,7 +25,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
 
-from training import inputs, processes, runs
+from training import attempts, inputs, processes, runs
 from training.models import Attempt, GpuSlot, Worker
 from training.shipping import Shipper
 
@@ -109,8 +109,8 @@ def claim_and_start(worker: Worker) -> list[subprocess.Popen[bytes]]:
         try:
             started.append(start_supervisor(attempt))
         except OSError as error:
-            runs.lose(attempt, f"Its supervisor could not be started: {error}.")
-            runs.free_slot(attempt)
+            attempts.lose(attempt, f"Its supervisor could not be started: {error}.")
+            attempts.free_slot(attempt)
             break
     return started
 
@@ -157,13 +157,15 @@ def reap(worker: Worker, *, judge_leases: bool) -> None:
             reason = f"Its supervisor on {worker.host} has been silent for too long."
         if reason and _end_processes(attempt):
             _ship_the_rest(attempt)
-            runs.lose(attempt, reason)
+            attempts.lose(attempt, reason)
     for attempt in mine.filter(slot__isnull=False).exclude(state=Running):
         if _end_processes(attempt):
-            runs.free_slot(attempt)
+            attempts.free_slot(attempt)
     if judge_leases:
         for attempt in expired.exclude(worker=worker).select_related("run", "worker"):
-            runs.lose(attempt, f"{attempt.worker.host} has been silent for too long.")
+            attempts.lose(
+                attempt, f"{attempt.worker.host} has been silent for too long."
+            )
 
 
 def _why_lost(attempt: Attempt, marked: dict[str, list[psutil.Process]]) -> str:
@@ -236,17 +238,17 @@ class Agent:
         running = Attempt.objects.filter(worker=self.worker, state=Running)
         asked: set[int] = set()
         deadline = time.monotonic() + GOODBYE_SECONDS
-        while (attempts := list(running.all())) and not self.is_hurried:
+        while (left := list(running.all())) and not self.is_hurried:
             if time.monotonic() > deadline:
                 break
-            for attempt in attempts:
+            for attempt in left:
                 if attempt.pk not in asked:
                     asked.add(attempt.pk)
                     _ask_to_go_down(attempt)
             time.sleep(0.2)
         for attempt in running.select_related("run", "worker"):
-            if _end_processes(attempt) and not runs.interrupt(attempt):
-                runs.lose(attempt, f"{self.worker.host} was stopped.")
+            if _end_processes(attempt) and not attempts.interrupt(attempt):
+                attempts.lose(attempt, f"{self.worker.host} was stopped.")
         reap(self.worker, judge_leases=False)
 
     def _sweep_safely(self) -> None:

@@ -32,8 +32,6 @@ LEASE = timedelta(seconds=120)
 """Longer than the slowest cold start, or a busy machine would lose what it starts."""
 WORKER_SILENCE = timedelta(seconds=60)
 """A worker that has not beaten for so long is thought to be away."""
-MAX_LOST = 3
-"""So many attempts may be lost before the run is given up."""
 
 READY = (Q(base_run=None) | Q(base_run__state__in=[State.SUCCEEDED, State.STOPPED])) & (
     Q(snapshot=None) | Q(snapshot__state=Snapshot.State.READY)
@@ -98,25 +96,6 @@ def launch(
         # Pressed twice: the other request was here between our look and our insert.
         return _same_request(Run.objects.get(request_id=request_id), project)
     return run
-
-
-def clone(
-    run: Run,
-    *,
-    actor: User | None,
-    name: str = "",
-    changes: Mapping[str, Any] | None = None,
-    request_id: uuid.UUID | None = None,
-) -> Run:
-    """Launch the same job as a new run, with some values changed."""
-    return launch(
-        run.project,
-        actor=actor,
-        name=name or run.name,
-        config={**run.config, **(changes or {})},
-        request_id=request_id,
-        parent=run,
-    )
 
 
 def stop(run: Run, *, actor: User | None) -> None:
@@ -286,22 +265,9 @@ def claim(worker: Worker) -> Attempt | None:
     """
     settle_queue()
     with transaction.atomic():
-        slot = (
-            GpuSlot.objects.select_for_update(skip_locked=True, of=("self",))
-            .filter(worker=worker, worker__draining=False, attempt=None)
-            .exclude(worker__pid=0)
-            .order_by("index")
-            .first()
-        )
-        if slot is None:
-            return None
-        run = (
-            Run.objects.select_for_update(skip_locked=True, of=("self",))
-            .filter(READY, state=State.QUEUED)
-            .order_by("pk")
-            .first()
-        )
-        if run is None:
+        slot = _free_slot(worker)
+        run = _next_run() if slot else None
+        if slot is None or run is None:
             return None
         moved = transition(
             run,
@@ -330,6 +296,25 @@ def claim(worker: Worker) -> Attempt | None:
             transaction.set_rollback(True)
             return None
         return attempt
+
+
+def _free_slot(worker: Worker) -> GpuSlot | None:
+    return (
+        GpuSlot.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(worker=worker, worker__draining=False, attempt=None)
+        .exclude(worker__pid=0)
+        .order_by("index")
+        .first()
+    )
+
+
+def _next_run() -> Run | None:
+    return (
+        Run.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(READY, state=State.QUEUED)
+        .order_by("pk")
+        .first()
+    )
 
 
 def settle_queue() -> None:
@@ -403,135 +388,3 @@ def _give_up(run: Run, problem: str) -> None:
             "lines": [],
         },
     )
-
-
-# --- The end of an attempt ----------------------------------------------------
-
-
-def beat(attempt: Attempt) -> bool:
-    """Renew the lease; False tells a supervisor that the run is no longer its own."""
-    renewed = Attempt.objects.filter(pk=attempt.pk, state=Attempt.State.RUNNING).update(
-        lease_until=Now() + LEASE
-    )
-    return bool(renewed)
-
-
-def finish(
-    attempt: Attempt,
-    to: str,
-    *,
-    message: str,
-    result: Mapping[str, Any] | None = None,
-    error: Mapping[str, Any] | None = None,
-    uri: str = "",
-    **facts: Any,
-) -> bool:
-    """Accept what an attempt came to, once; False where the fence rejects it.
-
-    `facts` are fields of the attempt. Its processes must be gone: its slot is freed.
-    """
-    with transaction.atomic():
-        moved = transition(
-            attempt.run,
-            Run.ACTIVE,
-            to,
-            kind=to,
-            message=message,
-            attempt=attempt,
-            finished_at=Now(),
-            result=result,
-            error=error,
-            uri=uri,
-            phase="",
-        )
-        if moved:
-            _close(attempt, Attempt.State(to), error=error, **facts)
-            free_slot(attempt)
-    if moved:
-        ring()
-    return moved
-
-
-def interrupt(attempt: Attempt, **facts: Any) -> bool:
-    """Queue a run again whose host is going down; its checkpoint stays."""
-    with transaction.atomic():
-        moved = transition(
-            attempt.run,
-            {State.RUNNING},
-            State.QUEUED,
-            kind="interrupted",
-            message=f"{attempt.worker.host} is going down. Queued again.",
-            attempt=attempt,
-            phase="",
-        )
-        if moved:
-            _close(attempt, Attempt.State.INTERRUPTED, **facts)
-            free_slot(attempt)
-    if moved:
-        ring()
-    return moved
-
-
-def lose(attempt: Attempt, reason: str) -> bool:
-    """Declare an attempt lost. Its run is queued again, or given up after the third.
-
-    The slot stays taken: only its own host knows when no process holds it any more.
-    """
-    run = Run.objects.get(pk=attempt.run_id)
-    to, message, error = _after_loss(run, reason)
-    with transaction.atomic():
-        moved = transition(
-            run,
-            Run.ACTIVE if to != State.QUEUED else {State.RUNNING},
-            to,
-            kind="lost",
-            message=message,
-            attempt=attempt,
-            phase="",
-            error=error,
-            finished_at=None if to == State.QUEUED else Now(),
-        )
-        if moved:
-            _close(attempt, Attempt.State.LOST, error=_lost_error(reason))
-    if moved:
-        ring()
-    return moved
-
-
-def free_slot(attempt: Attempt) -> bool:
-    return bool(GpuSlot.objects.filter(attempt=attempt).update(attempt=None))
-
-
-def _close(attempt: Attempt, state: Attempt.State, **facts: Any) -> None:
-    Attempt.objects.filter(pk=attempt.pk).update(
-        state=state, finished_at=Now(), lease_until=None, **facts
-    )
-
-
-def _after_loss(run: Run, reason: str) -> tuple[str, str, dict[str, Any] | None]:
-    if run.wish == Run.Wish.CANCEL:
-        return State.CANCELED, f"{reason} It was being canceled.", None
-    if run.wish == Run.Wish.STOP:
-        message = f"{reason} It was being stopped and has saved no model."
-        return State.FAILED, message, _lost_error(message)
-    lost = 1 + _lost_since_retry(run)
-    if lost >= MAX_LOST:
-        message = f"{reason} {lost} attempts have been lost: given up."
-        return State.FAILED, message, _lost_error(message)
-    return State.QUEUED, f"{reason} Queued again.", None
-
-
-def _lost_since_retry(run: Run) -> int:
-    retried = run.events.filter(kind="retried").order_by("pk").last()
-    since = retried.data["fence"] if retried else 0
-    return run.attempts.filter(state=Attempt.State.LOST, fence__gt=since).count()
-
-
-def _lost_error(message: str) -> dict[str, Any]:
-    return {
-        "code": "",
-        "class": "Lost",
-        "message": message,
-        "where": "",
-        "lines": [],
-    }

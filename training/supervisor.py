@@ -24,7 +24,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from training import failures, inputs, processes, runs, storage
+from training import attempts, failures, inputs, processes, runs, storage
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
 from training.redaction import storable
@@ -132,7 +132,7 @@ class Heart(threading.Thread):
 
     def _listen(self) -> None:
         if time.monotonic() - self._beaten_at >= BEAT_SECONDS:
-            self.is_mine = runs.beat(self.attempt)
+            self.is_mine = attempts.beat(self.attempt)
             self._beaten_at = time.monotonic()
         run = Run.objects.filter(
             pk=self.attempt.run_id, fence=self.attempt.fence, state__in=Run.ACTIVE
@@ -316,7 +316,7 @@ class Supervisor:
         elif status == "completed":
             self._keep(runs.State.SUCCEEDED, "Succeeded.", result, facts)
         elif self.is_going_down and status != "failed" and not wish:
-            self._persist(lambda: runs.interrupt(self.attempt, **facts))
+            self._persist(lambda: attempts.interrupt(self.attempt, **facts))
         elif status == "stopped":
             self._keep(runs.State.STOPPED, "Stopped and saved.", result, facts)
         elif result and isinstance(result.get("error"), dict):
@@ -358,12 +358,12 @@ class Supervisor:
 
     def _lose(self) -> None:
         reason = "The database was away while the attempt was prepared."
-        if runs.lose(self.attempt, reason):
-            runs.free_slot(self.attempt)
+        if attempts.lose(self.attempt, reason):
+            attempts.free_slot(self.attempt)
 
     def _finish(self, to: runs.State, message: str, **facts: Any) -> bool:
         accepted = self._persist(
-            lambda: runs.finish(self.attempt, to, message=message, **facts)
+            lambda: attempts.finish(self.attempt, to, message=message, **facts)
         )
         log.info(
             "accepted" if accepted else "rejected by the fence",

@@ -12,7 +12,7 @@ import pytest
 from django.db.models.functions import Now
 
 from tests.builders import make_project, make_run, make_worker
-from training import hosts, inputs, processes, runs, tasks
+from training import attempts, hosts, inputs, processes, runs, tasks
 from training.models import Attempt, GpuSlot, LogChunk, MetricPoint, Run, Worker
 
 pytestmark = pytest.mark.django_db
@@ -146,7 +146,7 @@ def test_a_supervisor_that_cannot_be_started_is_a_lost_attempt(worker, monkeypat
 
     monkeypatch.setattr(hosts, "start_supervisor", refuse)
     make_run(make_project())
-    for _ in range(runs.MAX_LOST):
+    for _ in range(attempts.MAX_LOST):
         hosts.claim_and_start(worker)
     run = Run.objects.get()
     assert run.state == State.FAILED

@@ -18,7 +18,7 @@ from django_q.models import Task
 
 from tests.builders import make_project
 from tests.training.house import VICTIMS, House, all_final, eventually
-from training import queueing, runs
+from training import attempts, queueing, runs
 from training.models import Attempt, GpuSlot, MetricPoint, Run, Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -78,7 +78,7 @@ def test_any_process_may_be_killed_at_any_time(house):
     eventually(all_final, 60 + KILLS)
     check_promises(house)
     failed = Run.objects.filter(state=State.FAILED).count()
-    assert failed <= killed["trainer"] + killed["supervisor"] // runs.MAX_LOST
+    assert failed <= killed["trainer"] + killed["supervisor"] // attempts.MAX_LOST
     assert house.stop() == 0
     assert house.everybody() == []
 

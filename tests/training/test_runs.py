@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django_q.models import OrmQ
 
 from tests.builders import make_project, make_run, make_snapshot, make_worker
-from training import runs
+from training import attempts, runs
 from training.models import Attempt, GpuSlot, Run, Worker
 
 State = Run.State
@@ -123,15 +123,6 @@ def test_rows_of_another_project_cannot_be_used(project):
         launch(project, base_run=make_run(other))
 
 
-def test_a_clone_keeps_what_is_not_changed(project, mona):
-    run = launch(project, snapshot=make_snapshot(project), config=CONFIG)
-    copy = runs.clone(run, actor=mona, name="bolder", changes={"learning_rate": 1e-5})
-    assert (copy.parent, copy.snapshot, copy.name) == (run, run.snapshot, "bolder")
-    assert copy.config["learning_rate"] == 1e-5
-    assert copy.config["max_steps"] == 5
-    assert run.config["learning_rate"] == 1e-6
-
-
 # --- Claiming ---
 
 
@@ -214,7 +205,7 @@ def test_a_run_waits_for_the_run_it_starts_from(project):
     run.refresh_from_db()
     assert run.waiting_for == f"run {base.pk} to succeed"
 
-    runs.finish(attempt, State.SUCCEEDED, message="", result={}, uri="store:x")
+    attempts.finish(attempt, State.SUCCEEDED, message="", result={}, uri="store:x")
     assert claim(worker).run == run
 
 
@@ -263,7 +254,7 @@ def claim_one(project, **fields) -> Attempt:
 def test_a_result_is_accepted_once(project):
     attempt = claim_one(project)
     accepted = [
-        runs.finish(attempt, State.SUCCEEDED, message="", result={"n": n}, uri="x")
+        attempts.finish(attempt, State.SUCCEEDED, message="", result={"n": n}, uri="x")
         for n in range(2)
     ]
     assert accepted == [True, False]
@@ -276,34 +267,34 @@ def test_a_result_is_accepted_once(project):
 
 def test_the_fence_rejects_the_result_of_a_lost_attempt(project):
     stale = claim_one(project)
-    assert runs.lose(stale, "Silent.")
-    assert not runs.beat(stale)
-    runs.free_slot(stale)
+    assert attempts.lose(stale, "Silent.")
+    assert not attempts.beat(stale)
+    attempts.free_slot(stale)
     current = claim(stale.worker)
     assert current.fence == stale.fence + 1
 
-    assert not runs.finish(stale, State.SUCCEEDED, message="", result={})
-    assert not runs.finish(stale, State.FAILED, message="", error=FAILED)
-    assert not runs.interrupt(stale)
-    assert not runs.lose(stale, "Again.")
+    assert not attempts.finish(stale, State.SUCCEEDED, message="", result={})
+    assert not attempts.finish(stale, State.FAILED, message="", error=FAILED)
+    assert not attempts.interrupt(stale)
+    assert not attempts.lose(stale, "Again.")
     current.refresh_from_db()
     assert current.state == Attempt.State.RUNNING
     assert GpuSlot.objects.get().attempt == current
-    assert runs.beat(current)
+    assert attempts.beat(current)
 
 
 def test_losing_an_attempt_keeps_its_slot_for_its_own_host(project):
     attempt = claim_one(project)
-    runs.lose(attempt, "Silent.")
+    attempts.lose(attempt, "Silent.")
     assert GpuSlot.objects.get().attempt == attempt
     assert runs.claim(attempt.worker) is None
 
 
 def test_a_run_is_given_up_after_three_losses(project):
     attempt = claim_one(project)
-    for loss in range(runs.MAX_LOST):
-        assert runs.lose(attempt, f"Loss {loss}.")
-        runs.free_slot(attempt)
+    for loss in range(attempts.MAX_LOST):
+        assert attempts.lose(attempt, f"Loss {loss}.")
+        attempts.free_slot(attempt)
         attempt = runs.claim(attempt.worker) or attempt
     run = Run.objects.get()
     assert run.state == State.FAILED
@@ -312,14 +303,14 @@ def test_a_run_is_given_up_after_three_losses(project):
 
     runs.retry(run, actor=None)
     attempt = claim(attempt.worker)
-    runs.lose(attempt, "Once more.")
+    attempts.lose(attempt, "Once more.")
     run.refresh_from_db()
     assert run.state == State.QUEUED  # a retry begins to count anew
 
 
 def test_an_interrupted_run_is_queued_again(project):
     attempt = claim_one(project)
-    assert runs.interrupt(attempt)
+    assert attempts.interrupt(attempt)
     attempt.run.refresh_from_db()
     assert attempt.run.state == State.QUEUED
     assert claim(attempt.worker).fence == 2
@@ -329,7 +320,7 @@ def test_every_change_is_an_event(project, mona):
     run = launch(project, actor=mona)
     attempt = claim(make_worker())
     runs.stop(run, actor=mona)
-    runs.finish(attempt, State.STOPPED, message="Stopped.", result={})
+    attempts.finish(attempt, State.STOPPED, message="Stopped.", result={})
     kinds = list(run.events.order_by("pk").values_list("kind", flat=True))
     assert kinds == ["launched", "claimed", "stop_asked", "stopped"]
 
@@ -362,7 +353,7 @@ def test_a_running_run_is_asked_once_and_cancel_beats_stop(project, mona):
 
 def test_what_has_ended_cannot_be_stopped(project):
     attempt = claim_one(project)
-    runs.finish(attempt, State.SUCCEEDED, message="", result={})
+    attempts.finish(attempt, State.SUCCEEDED, message="", result={})
     for ask in (runs.stop, runs.cancel):
         with pytest.raises(runs.RunRefused, match="succeeded"):
             ask(attempt.run, actor=None)
@@ -372,7 +363,7 @@ def test_only_a_failed_run_is_retried(project):
     attempt = claim_one(project)
     with pytest.raises(runs.RunRefused, match="running"):
         runs.retry(attempt.run, actor=None)
-    runs.finish(attempt, State.FAILED, message="no", error=FAILED)
+    attempts.finish(attempt, State.FAILED, message="no", error=FAILED)
     runs.retry(attempt.run, actor=None)
     run = Run.objects.get()
     assert (run.state, run.error, run.finished_at) == (State.QUEUED, None, None)
@@ -381,5 +372,5 @@ def test_only_a_failed_run_is_retried(project):
 def test_a_lost_run_follows_the_wish_it_had(project):
     attempt = claim_one(project)
     runs.cancel(attempt.run, actor=None)
-    assert runs.lose(attempt, "Silent.")
+    assert attempts.lose(attempt, "Silent.")
     assert Run.objects.get().state == State.CANCELED

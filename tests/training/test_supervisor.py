@@ -16,7 +16,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.builders import make_project, make_worker
-from training import inputs, processes, runs, storage, supervisor
+from training import attempts, inputs, processes, runs, storage, supervisor
 from training.models import Attempt, GpuSlot, LogChunk, MetricPoint, Run, Sample
 from training.supervisor import Supervisor
 
@@ -290,7 +290,7 @@ def test_a_fenced_out_supervisor_kills_its_trainer_and_changes_nothing():
     stale = claim()
     with Background(stale) as boss:
         eventually(lambda: steps_of(run) > 0)
-        runs.lose(stale, "Silent.")
+        attempts.lose(stale, "Silent.")
     run.refresh_from_db()
     assert run.state == State.QUEUED
     assert not processes.marked(boss.directory.path)
@@ -300,7 +300,7 @@ def test_a_fenced_out_supervisor_kills_its_trainer_and_changes_nothing():
 
 def test_training_goes_on_while_the_database_is_away(monkeypatch):
     away = threading.Event()
-    renew, ship = runs.beat, supervisor.Shipper.ship
+    renew, ship = attempts.beat, supervisor.Shipper.ship
     monkeypatch.setattr(supervisor, "BEAT_SECONDS", 0.05)
 
     def fail_while_away(function):
@@ -311,9 +311,9 @@ def test_training_goes_on_while_the_database_is_away(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(runs, "beat", fail_while_away(renew))
+    monkeypatch.setattr(attempts, "beat", fail_while_away(renew))
     monkeypatch.setattr(supervisor.Shipper, "ship", fail_while_away(ship))
-    monkeypatch.setattr(runs, "finish", fail_while_away(runs.finish))
+    monkeypatch.setattr(attempts, "finish", fail_while_away(attempts.finish))
     run = queue("seconds=1")
     with Background(claim()) as boss:
         eventually(lambda: steps_of(run) > 0)
