@@ -25,6 +25,7 @@ def test_an_adapter_on_a_starter_would_lose_its_base():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["sft", "reward_model"])
 def test_a_starter_sees_nothing_of_the_share_that_is_held_out(tmp_path, algorithm):
     from training.core.base_model import _training_rows

@@ -107,7 +107,7 @@ def test_a_file_that_is_not_there(project, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (gzip.compress(LINE.encode()), "is gzip-compressed; unpack it first"),
+        (gzip.compress(LINE.encode(), mtime=0), "is gzip-compressed; unpack it first"),
         (LINE.encode("utf-16"), "is UTF-16; save it as UTF-8"),
         (b"PK\x03\x04....", "a ZIP or Excel file; unpack it or export it as CSV"),
         (b"PAR1 and nothing else", "the Parquet file is damaged"),

@@ -280,6 +280,7 @@ def test_the_summary_counts_steps(manager, project, typed):
     assert not Run.objects.exists()
 
 
+@pytest.mark.slow  # imports the trainer's libraries
 def test_the_summary_counts_steps_as_the_trainer_plans_them(manager, project, typed):
     base = pytest.importorskip("training.core.trainers.base")
     for changes in (

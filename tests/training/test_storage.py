@@ -134,6 +134,7 @@ def test_a_store_may_move(model, tmp_path, settings):
     shutil.move(settings.ARTIFACT_STORE, tmp_path / "elsewhere")
     settings.ARTIFACT_STORE = str(tmp_path / "elsewhere")
     open_store().get_tree(uri, tmp_path / "back")
+    assert storage.manifest_of(tmp_path / "back") == storage.manifest_of(model)
 
 
 def test_an_unknown_kind_of_store_is_refused(settings):
