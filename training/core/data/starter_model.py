@@ -76,10 +76,10 @@ class Size:
 
 SIZES = {
     "tiny": Size(
-        vocabulary=1024, width=64, layers=2, heads=4, positions=512, steps=400
+        vocabulary=1024, width=64, layers=2, heads=4, positions=1024, steps=400
     ),
     "small": Size(
-        vocabulary=2048, width=128, layers=4, heads=4, positions=1024, steps=700
+        vocabulary=2048, width=128, layers=4, heads=4, positions=2048, steps=700
     ),
 }
 
