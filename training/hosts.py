@@ -147,12 +147,11 @@ def reap(worker: Worker, *, judge_leases: bool) -> None:
     `judge_leases`: whether an expired lease counts. After the database was away every
     lease has expired, and the supervisors need a moment to renew theirs.
     """
-    marked = processes.all_marked()
     mine = Attempt.objects.filter(worker=worker).select_related("run", "worker")
     expired = Attempt.objects.filter(state=Running, lease_until__lt=Now())
     stuck = set(expired.values_list("pk", flat=True)) if judge_leases else set()
     for attempt in mine.filter(state=Running):
-        reason = _why_lost(attempt, marked)
+        reason = _why_lost(attempt)
         if not reason and attempt.pk in stuck:
             reason = f"Its supervisor on {worker.host} has been silent for too long."
         if reason and _end_processes(attempt):
@@ -168,11 +167,11 @@ def reap(worker: Worker, *, judge_leases: bool) -> None:
             )
 
 
-def _why_lost(attempt: Attempt, marked: dict[str, list[psutil.Process]]) -> str:
+def _why_lost(attempt: Attempt) -> str:
     if processes.is_alive(attempt.supervisor):
         return ""
-    directory = str(inputs.attempt_directory(attempt).path)
-    if not attempt.trainer and marked.get(directory):
+    path = inputs.attempt_directory(attempt).path
+    if not attempt.trainer and processes.marked(path):
         return ""  # the claimer has gone, and the supervisor is just starting
     return f"Its supervisor on {attempt.worker.host} has died."
 

@@ -78,18 +78,14 @@ def _started_elsewhere(pid: int) -> str | None:
 
 
 def marked(directory: Path, mark: str = ATTEMPT_MARK) -> list[psutil.Process]:
-    """The processes that carry this mark for this folder."""
-    return all_marked(mark).get(str(directory), [])
-
-
-def all_marked(mark: str = ATTEMPT_MARK) -> dict[str, list[psutil.Process]]:
-    """The processes of every attempt on this machine, by run directory."""
-    found: dict[str, list[psutil.Process]] = {}
+    """The living processes that carry this mark for this folder."""
+    found = []
     for process in psutil.process_iter():
         try:
-            directory = process.environ().get(mark)
-            if directory and process.status() != psutil.STATUS_ZOMBIE:
-                found.setdefault(directory, []).append(process)
+            if process.environ().get(mark) != str(directory):
+                continue
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or somebody else's
     return found

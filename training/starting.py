@@ -144,7 +144,11 @@ class Household:
             if child.poll() is None:
                 continue
             self._kill_group(name)
-            too_soon = time.monotonic() - self._started_at[name] < TOO_SOON_SECONDS
+            # One that was killed is started again however often that happens.
+            too_soon = (
+                child.returncode > 0
+                and time.monotonic() - self._started_at[name] < TOO_SOON_SECONDS
+            )
             self._early_ends[name] = self._early_ends[name] + 1 if too_soon else 0
             if self._early_ends[name] >= 3:
                 raise CannotStart(

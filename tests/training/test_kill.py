@@ -67,6 +67,7 @@ def test_any_process_may_be_killed_at_any_time(house):
     eventually(lambda: Worker.objects.exclude(pid=0).exists())
     killed: dict[str, int] = dict.fromkeys(VICTIMS, 0)
     while sum(killed.values()) < KILLS:
+        assert house.main.poll() is None, house.log.read_text()[-2000:]
         if Run.objects.exclude(state__in=Run.FINAL).count() < 4:
             launch(project, "seconds=1")
             runs.ring()  # a doubled trigger does no harm
