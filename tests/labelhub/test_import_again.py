@@ -7,15 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection
 
 from labelhub import queue
 from labelhub.importing import (
@@ -43,6 +41,7 @@ from labelhub.models import (
 )
 from tests.builders import add_member, make_project, make_user
 from tests.labelhub.test_import_formats import write_rows
+from tests.threads import at_once
 from training.models import Snapshot
 
 NAMES = ("prompts", "responses", "tasks", "judgments")
@@ -282,28 +281,6 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path):
 
 
 # --- beside others ----------------------------------------------------------
-
-
-def at_once(*works: Callable[[], object]) -> None:
-    failures: list[BaseException] = []
-    start = threading.Barrier(len(works), timeout=30)
-
-    def go(work: Callable[[], object]) -> None:
-        try:
-            start.wait()
-            work()
-        except BaseException as exc:  # noqa: BLE001 (raised again below)
-            failures.append(exc)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=go, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,9 +3,9 @@ fast as they are served, which is harder on the queue than people are."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.core.management import call_command
@@ -15,6 +15,7 @@ from django.db.models import Count
 from labelhub import queue
 from labelhub.models import Assignment, Judgment, Task, User
 from tests.builders import add_member, make_project, make_task, make_user
+from tests.threads import at_once
 
 CLIENTS = 24
 
@@ -34,27 +35,8 @@ def _a_connection_each(monkeypatch):
         yield
 
 
-def at_once(people: list[User], work: Callable[[User], None]) -> None:
-    """Run work(person) for all of them together; raise what any of them raised."""
-    failures: list[BaseException] = []
-    start = threading.Barrier(len(people), timeout=30)
-
-    def run(person: User) -> None:
-        try:
-            start.wait()
-            work(person)
-        except BaseException as exc:  # noqa: BLE001 (raised again below)
-            failures.append(exc)
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=(person,)) for person in people]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+def all_at_once(people: list[User], work: Callable[[User], None]) -> None:
+    at_once(*(partial(work, person) for person in people))
 
 
 def annotators(project) -> list[User]:
@@ -82,7 +64,7 @@ def test_every_task_gets_exactly_n_and_no_work_is_wasted(n, n_tasks, order):
                 return
             queue.submit(item.pk, person, "left")
 
-    at_once(annotators(project), judge_until_the_end)
+    all_at_once(annotators(project), judge_until_the_end)
 
     judged = Judgment.objects.filter(project=project)
     per_task = Counter(judged.values_list("task", flat=True))
@@ -110,7 +92,7 @@ def test_nobody_is_told_that_nothing_is_left_while_something_is():
     for _ in range(CLIENTS):
         make_task(project)
     items: list[object] = []
-    at_once(annotators(project), lambda p: items.append(queue.claim(project, p)))
+    all_at_once(annotators(project), lambda p: items.append(queue.claim(project, p)))
     assert all(isinstance(item, Assignment) for item in items)
     assert len({item.task_id for item in items}) == CLIENTS
     call_command("check_integrity")
@@ -120,7 +102,7 @@ def test_one_task_for_all_is_given_to_one():
     project = make_project()
     make_task(project)
     items: list[object] = []
-    at_once(annotators(project), lambda p: items.append(queue.claim(project, p)))
+    all_at_once(annotators(project), lambda p: items.append(queue.claim(project, p)))
     assert sum(isinstance(item, Assignment) for item in items) == 1
     held = [item for item in items if isinstance(item, queue.EndState)]
     assert {end.reason for end in held} == {queue.Reason.HELD}
@@ -134,7 +116,7 @@ def test_one_person_in_24_tabs_holds_one_item():
     alice = make_user("alice")
     add_member(project, alice)
     items: list[object] = []
-    at_once([alice] * CLIENTS, lambda p: items.append(queue.claim(project, p)))
+    all_at_once([alice] * CLIENTS, lambda p: items.append(queue.claim(project, p)))
     assert len({item.pk for item in items}) == 1
     assert Assignment.objects.count() == 1
     call_command("check_integrity")
@@ -147,7 +129,7 @@ def test_24_retries_of_one_answer_are_one_judgment():
     add_member(project, alice)
     item = queue.claim(project, alice)
     stored: list[Judgment] = []
-    at_once(
+    all_at_once(
         [alice] * CLIENTS, lambda p: stored.append(queue.submit(item.pk, p, "left"))
     )
     assert {judgment.pk for judgment in stored} == {Judgment.objects.get().pk}
@@ -180,6 +162,6 @@ def test_late_answers_skips_and_the_reaper_together_keep_the_counters():
                     queue.submit(item.pk, person, "left")
                     queue.submit(item.pk, person, "tie", replaces=1)
 
-    at_once(people, disturb)
+    all_at_once(people, disturb)
     assert not Task.objects.filter(n_done__gt=2).exists()
     call_command("check_integrity")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models.functions import Now
 from django_q.models import OrmQ
 
 from tests.builders import make_project, make_run, make_snapshot, make_worker
+from tests.threads import at_once
 from training import attempts, runs
 from training.models import Attempt, GpuSlot, Run, Worker
 
@@ -164,25 +165,14 @@ def test_sixteen_claimers_share_four_slots_and_three_runs():
         launch(project)
     workers = [make_worker("a", slots=2), make_worker("b", slots=2)]
     claimed: list[Attempt] = []
-    barrier = threading.Barrier(16)
 
     def compete(worker: Worker) -> None:
-        try:
-            barrier.wait()
-            # Whoever is passed over looks again, as the agent does.
-            for _ in range(4):
-                if attempt := runs.claim(worker):
-                    claimed.append(attempt)
-        finally:
-            connection.close()
+        # Whoever is passed over looks again, as the agent does.
+        for _ in range(4):
+            if attempt := runs.claim(worker):
+                claimed.append(attempt)
 
-    threads = [
-        threading.Thread(target=compete, args=[workers[n % 2]]) for n in range(16)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(*(partial(compete, workers[n % 2]) for n in range(16)))
     assert sorted(attempt.run_id for attempt in claimed) == sorted(
         Run.objects.values_list("pk", flat=True)
     )
