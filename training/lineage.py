@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from labelhub.models import Judgment
 from training.models import Run, Sample, Snapshot
+from training.recipes import Ledger
 from training.storage import open_store
 
 _SAMPLES_SHOWN = 2000
@@ -93,6 +94,12 @@ def _read_rows(snapshot: Snapshot, split: str, places: range) -> list[dict[str, 
                 rows += table.slice(first - start, last - first).to_pylist()
             start += n
     return rows
+
+
+def frozen_ledger(run: Run) -> Ledger | None:
+    """What became of the judged tasks, once the run's snapshot is frozen."""
+    told = run.snapshot.ledger if run.snapshot else None
+    return Ledger.from_dict(told) if told else None
 
 
 def trained_ledgers(run: Run) -> dict[str, Any]:

@@ -297,7 +297,7 @@ def test_the_data_tab_accounts_for_every_row(viewer, run):
         snapshot=snapshot, result={"ledger": {"source": "data", **trained}}
     )
     r = viewer.get(run_url("run_data", run))
-    for words in ("120", "tie", "too long", "88"):
+    for words in ("120", "Tie", "too long", "88"):
         assertContains(r, words)
 
 

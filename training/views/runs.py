@@ -89,7 +89,13 @@ def run_samples(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
 @require_safe
 def run_data(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
     run = scored_run(request, slug, pk)
-    return render_tab(request, run, "data", trained=lineage.trained_ledgers(run))
+    return render_tab(
+        request,
+        run,
+        "data",
+        frozen=lineage.frozen_ledger(run),
+        trained=lineage.trained_ledgers(run),
+    )
 
 
 @require_safe
