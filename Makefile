@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 PYTHON ?= python3
+PORT ?= 8000
 PY := .venv/bin/python
 # Tests keep their databases and keys away from var/, which belongs to the person.
 TEST_ENV := DATA_DIR=.cache/test HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -11,14 +12,14 @@ JOBS ?= auto
 .PHONY: run setup test lint format bench clean help
 
 help:
-	@echo "make run     everything, on http://127.0.0.1:8000"
+	@echo "make run     everything, on http://127.0.0.1:8000 (make run PORT=8010: on another port)"
 	@echo "make test    everything that CI runs"
 	@echo "make setup | lint | format | bench | clean"
 
 run: setup
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) manage.py create_sample_project
-	@$(PY) manage.py start
+	@$(PY) manage.py start --port $(PORT)
 
 setup: .venv/.installed
 

@@ -19,6 +19,8 @@ else:  # Django's own is not generic.
 
 
 class ProjectForm(ProjectModelForm):
+    # None is chosen beforehand, for it can never be changed.
+    kind = forms.ChoiceField(choices=Project.Kind.choices, widget=forms.RadioSelect)
     guidelines = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 10}),
@@ -40,7 +42,6 @@ class ProjectForm(ProjectModelForm):
         ]
         widgets = {
             "description": forms.Textarea(attrs={"rows": 2}),
-            "kind": forms.RadioSelect,
         }
         labels = {"lease_seconds": "Lease, in seconds"}
 
@@ -62,6 +63,8 @@ class ProjectForm(ProjectModelForm):
 
 class ProjectSettingsForm(ProjectForm):
     """The same for a project that exists. Its kind and address stay."""
+
+    kind = None  # type: ignore[assignment]
 
     class Meta(ProjectForm.Meta):
         fields = ["name", "description", "status", *ProjectForm.Meta.fields[3:]]

@@ -46,7 +46,8 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             raise CannotStart(
                 f"{host}:{port} cannot be used ({(error.strerror or '').lower()}): "
-                "stop what listens there, or choose another with --port."
+                "stop what listens there, or choose another with --port "
+                "(`make run PORT=8010`)."
             ) from None
 
 
@@ -69,6 +70,8 @@ def serve_web(host: str, port: int, threads: int) -> None:
         "--workers": "1",
         "--blocking-threads": str(threads),
         "--log-level": "warning",
+        # A worker that is told twice, by the terminal and its master, may hang.
+        "--workers-kill-timeout": "5",
     }
     words = [word for pair in options.items() for word in pair]
     os.chdir(settings.BASE_DIR)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Q, QuerySet, Sum
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
@@ -16,6 +16,15 @@ from labelhub import access
 from labelhub.forms import ProjectForm, ProjectSettingsForm
 from labelhub.http import PersonRequest
 from labelhub.models import Event, Judgment, Membership, Project
+
+STEPS = {
+    "labelhub:import_data": "Import data",
+    "labelhub:members": "Add members",
+    "labelhub:judge": "Judge",
+    "training:freeze": "Freeze dataset",
+    "training:launch": "Launch run",
+}
+"""From nothing to a first run, each with the page where it is done."""
 
 
 @require_safe
@@ -41,6 +50,8 @@ def project_detail(request: PersonRequest, slug: str) -> HttpResponse:
     }
     if project.role in access.READERS:
         context |= _overview(project)
+    if project.role == Membership.Role.MANAGER:
+        context["steps"] = _steps(project)
     return render(request, "labelhub/project.html", context)
 
 
@@ -68,6 +79,28 @@ def _overview(project: Project) -> dict[str, Any]:
         "last_import": project.imports.order_by("-pk").first(),
         "guideline": project.current_guideline(),
     }
+
+
+def _steps(project: Project) -> list[dict[str, Any]]:
+    """The way from data to a first run; empty once it has been walked."""
+    judged = Judgment.objects.standing().filter(project=project, source="human")
+    row = Project.objects.values(
+        members=Exists(project.memberships.filter(role__in=access.JUDGES)),
+        judge=Exists(judged),
+        freeze=Exists(project.snapshots.all()),
+        launch=Exists(project.runs.all()),
+    ).get(pk=project.pk)
+    done: dict[str, Any] = {**row, "import_data": project.n_tasks > 0}
+    if done["launch"]:
+        return []
+    steps = [
+        {"page": page, "label": label, "is_done": done[page.partition(":")[2]]}
+        for page, label in STEPS.items()
+    ]
+    # What was skipped is not asked for again: verdicts may come with the import.
+    behind = [n for n, step in enumerate(steps, 1) if step["is_done"]]
+    n_behind = max(behind) if done["import_data"] else 0
+    return [{**step, "is_next": n == n_behind} for n, step in enumerate(steps)]
 
 
 def _members(project: Project) -> QuerySet[Membership]:

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from labelhub import queue
 from labelhub.models import Event, Project
-from tests.builders import add_member, make_judgment, make_project, make_task, make_user
+from tests.builders import (
+    add_member,
+    make_judgment,
+    make_project,
+    make_run,
+    make_snapshot,
+    make_task,
+    make_user,
+)
 from tests.conftest import client_of
 
 NEW = {
@@ -73,6 +84,55 @@ def test_the_overview_asks_no_more_of_the_database_for_more_rows(
     members_and_tasks(6)
     with django_assert_max_num_queries(len(few)):
         manager.get(project.get_absolute_url())
+
+
+def next_step(page: str) -> str:
+    """The label of the one step that is next."""
+    [found] = re.findall(r'aria-current="step">\s*<a[^>]*>([\w ]+)', page)
+    return found
+
+
+def test_the_overview_leads_a_manager_from_data_to_a_first_run(root):
+    project = make_project()
+
+    def follows() -> str:
+        return next_step(
+            client_of(root).get(project.get_absolute_url()).content.decode()
+        )
+
+    assert follows() == "Import data"
+    make_task(project)
+    assert follows() == "Add members"
+    add_member(project, make_user())
+    assert follows() == "Judge"
+    queue.submit(queue.claim(project, root).pk, root, "left")
+    assert follows() == "Freeze dataset"
+    make_snapshot(project)
+    assert follows() == "Launch run"
+    make_run(project)
+    page = client_of(root).get(project.get_absolute_url()).content.decode()
+    assert 'class="steps"' not in page
+
+
+def test_a_step_that_was_skipped_is_not_asked_for_again(manager, project):
+    make_task(project)
+    make_snapshot(project)  # of verdicts that came with the import
+    page = manager.get(project.get_absolute_url()).content.decode()
+    assert next_step(page) == "Launch run"
+
+
+def test_only_managers_are_led(client, vera, project):
+    for person in (client, client_of(vera)):
+        page = person.get(project.get_absolute_url()).content.decode()
+        assert 'class="steps"' not in page
+
+
+def test_a_new_project_has_no_kind_until_one_is_chosen(root):
+    page = client_of(root).get("/projects/new/").content.decode()
+    assert page.count('name="kind"') == 2
+    assert "checked" not in page.split("Judgments per task")[0]
+    without = {name: value for name, value in NEW.items() if name != "kind"}
+    assert client_of(root).post("/projects/new/", without).status_code == 422
 
 
 def test_a_site_admin_creates_a_project(root):

@@ -45,7 +45,7 @@ class House:
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_NAME": "house",
         }
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / "house.log"
         self.main: subprocess.Popen[bytes] | None = None
 
@@ -131,7 +131,7 @@ def _words(process: psutil.Process) -> set[str]:
         return set()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -5,19 +5,22 @@ KILLS=3000 pytest -m slow tests/training/test_kill.py -k any_process
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
+import psutil
 import pytest
 from django.db.models import Count
 from django_q.models import Task
 
 from tests.builders import make_project
-from tests.training.house import VICTIMS, House, all_final, eventually
+from tests.training.house import VICTIMS, House, all_final, eventually, free_port
 from training import attempts, queueing, runs
 from training.models import Attempt, GpuSlot, MetricPoint, Run, Worker
 
@@ -120,6 +123,42 @@ def test_killing_the_site_itself_leaves_no_process(house):
     eventually(lambda: house.everybody() == [])
     run.refresh_from_db()
     assert run.state == State.QUEUED
+
+
+def test_ctrl_c_ends_a_web_server_that_runs_alone(house):
+    """The terminal tells the whole group, and the server tells its worker again."""
+    port = free_port()
+    web = subprocess.Popen(
+        [sys.executable, "manage.py", "start", "--only", "web", "--port", str(port)],
+        env=house.environment,
+        start_new_session=True,
+    )
+    try:
+        eventually(lambda: answers(port))
+        os.killpg(web.pid, signal.SIGINT)
+        assert web.wait(timeout=60) == 0
+        assert members_of(web.pid) == []
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(web.pid, signal.SIGKILL)
+        web.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as page:
+            return page.status == 200
+    except OSError:
+        return False
+
+
+def members_of(group: int) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE
+        and os.getpgid(process.pid) == group
+    ]
 
 
 def test_a_queue_that_looks_alive_and_does_nothing_is_started_again(
