@@ -1,6 +1,6 @@
 """Take the README's screenshots of a site that runs with the sample project.
 
-    python docs/screenshots/take.py http://127.0.0.1:8000 var/sample_accounts.txt
+python docs/screenshots/take.py http://127.0.0.1:8000 var/sample_accounts.txt
 """
 
 from __future__ import annotations
