@@ -7,10 +7,7 @@ nothing of the tests' set-up can help it along.
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.running_site import ROOT, Site
+
 VICUNA = ROOT.parent / "shared" / "data" / "vicuna-bench"
 
 pytestmark = [
@@ -31,31 +29,6 @@ pytestmark = [
     # One worker runs them all, in order: each stage stands on the one before.
     pytest.mark.xdist_group("real_loop"),
 ]
-
-
-class Site:
-    """A fresh site, and its `manage.py`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.env = {
-            **{k: v for k, v in os.environ.items() if k != "DATABASE_URL"},
-            "DATA_DIR": str(folder / "var"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-        self.manage("migrate", "--verbosity", "0")
-
-    def manage(self, *arguments: object) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *map(str, arguments)],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 @pytest.fixture(scope="module")
