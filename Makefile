@@ -34,7 +34,7 @@ test: setup lint
 	env -u DATABASE_URL $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) -m "not slow and not browser and not gpu"
 	$(TEST_ENV) $(PY) tests/with_postgres.py $(PY) -m pytest -q -n $(JOBS) -m "not slow and not browser and not gpu" tests/labelhub tests/training
 	env -u DATABASE_URL $(TEST_ENV) $(PY) -m pytest -q -m "browser and not slow"
-	env -u DATABASE_URL $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) -m "slow and not gpu"
+	env -u DATABASE_URL $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadgroup -m "slow and not gpu"
 
 lint: setup
 	.venv/bin/ruff format --check --quiet .
