@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,7 @@ def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> Path | None:
     those of this host are found; on another host the run begins anew.
     """
     found = []
-    for fence in attempt.run.attempts.filter(fence__lt=attempt.fence).values_list(
-        "fence", flat=True
-    ):
-        earlier = RunDirectory(directory.path.with_name(f"attempt-{fence}"))
+    for fence, earlier in _earlier(attempt, directory):
         if (checkpoint := earlier.newest_valid_checkpoint()) is not None:
             found.append((int(checkpoint.name.rpartition("-")[2]), fence, checkpoint))
     if not found:
@@ -94,6 +92,23 @@ def carry_checkpoint(attempt: Attempt, directory: RunDirectory) -> Path | None:
     carried = directory.checkpoints / newest.name
     os.replace(newest, carried)
     return carried
+
+
+def carry_starter(attempt: Attempt, directory: RunDirectory) -> None:
+    """Move the starter model that an earlier attempt made here: it took minutes."""
+    for _, earlier in _earlier(attempt, directory):
+        if earlier.starter.is_dir():
+            os.replace(earlier.starter, directory.starter)
+            return
+
+
+def _earlier(
+    attempt: Attempt, directory: RunDirectory
+) -> Iterator[tuple[int, RunDirectory]]:
+    """The run's attempts before this one, which are dead, with their fences."""
+    before = attempt.run.attempts.filter(fence__lt=attempt.fence)
+    for fence in before.values_list("fence", flat=True):
+        yield fence, RunDirectory(directory.path.with_name(f"attempt-{fence}"))
 
 
 def tidy(directory: RunDirectory) -> None:

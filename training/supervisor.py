@@ -201,6 +201,7 @@ class Supervisor:
         if self._wanted() in ("cancel", "shutdown"):
             return None
         self._check_fence()
+        inputs.carry_starter(self.attempt, self.directory)
         checkpoint = inputs.carry_checkpoint(self.attempt, self.directory)
         self.child = self._start(needs_hub, checkpoint)
         trainer = processes.identity(self.child.pid)

@@ -252,6 +252,22 @@ def test_going_down_queues_the_run_again_and_it_resumes():
     assert resumed and resumed.step == first
 
 
+def test_the_next_attempt_finds_the_starter_model_that_was_made():
+    run = queue("seconds=5")
+    worker = make_worker()
+    with Background(claim(worker)) as boss:
+        eventually(lambda: steps_of(run) > 0)
+        boss.directory.starter.mkdir(parents=True)
+        (boss.directory.starter / "model.safetensors").write_text("taught")
+        boss.go_down(signal.SIGTERM, None)
+    again = claim(worker)
+    directory = inputs.make_directory(again)
+    inputs.fetch_inputs(again, directory)
+    inputs.carry_starter(again, directory)
+    assert (directory.starter / "model.safetensors").read_text() == "taught"
+    assert not boss.directory.starter.exists()
+
+
 def test_a_run_asked_to_stop_is_stopped_also_by_a_host_that_goes_down():
     run = queue("seconds=5")
     with Background(claim()) as boss:

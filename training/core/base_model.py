@@ -35,7 +35,7 @@ def ready_base_model(config: RLHFConfig, run: RunDirectory, tell: Tell) -> Path:
         RLHFDatasetError: RLHF023, where there is too little text for a starter model.
     """
     if size := starter_size(config.base_model):
-        return _make_starter(config, size, run.inputs / "starter", tell)
+        return _make_starter(config, size, run.starter, tell)
     folder = models.fetch_model(config.base_model)
     return _whole(folder, run.inputs / "merged", tell)
 

@@ -42,6 +42,11 @@ class RunDirectory:
         return self.path / "inputs"
 
     @property
+    def starter(self) -> Path:
+        """The starter model that the job made for itself: whole, or not there."""
+        return self.inputs / "starter"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a log line: step, time, epoch and what was logged there."""
         return self.path / "metrics.jsonl"
