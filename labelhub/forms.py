@@ -1,10 +1,11 @@
-"""What project managers type."""
+"""What people type: to sign in, beside a verdict, and to manage a project."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.text import slugify
 
@@ -16,6 +17,29 @@ if TYPE_CHECKING:
     ProjectModelForm = forms.ModelForm[Project]
 else:  # Django's own is not generic.
     ProjectModelForm = forms.ModelForm
+
+
+class LoginForm(AuthenticationForm):
+    """Django's own checks no length, and the lock-out's table has room for 255."""
+
+    username = UsernameField(
+        max_length=150, widget=forms.TextInput(attrs={"autofocus": True})
+    )
+
+
+class NoteForm(forms.Form):
+    """What may stand beside a verdict."""
+
+    note = forms.CharField(
+        required=False,
+        max_length=10_000,
+        error_messages={
+            "max_length": "The note has %(show_value)d characters; %(limit_value)d "
+            "are the most. Shorten it and answer again.",
+            "null_characters_not_allowed": "The note holds a NUL character, which "
+            "cannot be stored. Remove it and answer again.",
+        },
+    )
 
 
 class ProjectForm(ProjectModelForm):
@@ -50,6 +74,8 @@ class ProjectForm(ProjectModelForm):
         slug = slugify(cleaned.get("name", ""))[:80]
         if cleaned.get("name") and not slug:
             self.add_error("name", "The name needs at least one letter or digit.")
+        elif not self.instance.pk and slug == "new":
+            self.add_error("name", "The address “new” is taken; choose another name.")
         elif (
             not self.instance.pk and slug and Project.objects.filter(slug=slug).exists()
         ):

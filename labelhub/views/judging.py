@@ -22,6 +22,7 @@ from django.views.decorators.http import (
 from django_htmx.http import push_url
 
 from labelhub import access, queue, verdicts
+from labelhub.forms import NoteForm
 from labelhub.http import PersonRequest
 from labelhub.models import Assignment, Judgment, Membership, Project, User
 
@@ -47,7 +48,11 @@ def judge_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
     assignment = access.assignment_for(request.user, slug, pk)
     if request.method != "POST":
         return _item(request, assignment)
-    note = request.POST.get("note", "").strip()
+    form = NoteForm(request.POST)
+    if not form.is_valid():
+        error, typed = " ".join(form.errors["note"]), request.POST.get("note", "")
+        return _item(request, assignment, error=error, note=typed, status=422)
+    note = form.cleaned_data["note"]
     if request.POST.get("action") == "skip":
         queue.skip(assignment.pk, request.user, note)
         return _next_item(request, assignment.project, "Skipped", after=assignment)

@@ -181,6 +181,24 @@ def test_it_rejects_an_unknown_verdict(client, project, alice, verdict, headers)
     assert not Judgment.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("note", "sentence"),
+    [("a\0b", "holds a NUL character"), ("x" * 10_001, "10001 characters; 10000 are")],
+)
+@pytest.mark.parametrize("answer", [{"verdict": "left"}, {"action": "skip"}])
+def test_a_note_that_cannot_be_kept_is_refused_in_words(
+    client, project, alice, answer, note, sentence
+):
+    make_task(project)
+    item = item_of(project, alice)
+    r = client.post(address(item), answer | {"note": note})
+    assert r.status_code == 422
+    assert sentence in r.content.decode()
+    assert "b</textarea>" in r.content.decode() or "x</textarea>" in r.content.decode()
+    item.refresh_from_db()
+    assert item.state == "leased"
+
+
 def test_an_answer_sent_twice_is_one_and_leads_to_the_same_item(client, project, alice):
     for _ in range(3):
         make_task(project)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from django.test import Client
 
 from tests.builders import make_user
+
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -34,6 +38,51 @@ def test_ten_wrong_passwords_lock_that_name_from_that_address(browser):
     assert (
         log_in(browser, "correct horse", REMOTE_ADDR="10.0.0.2").status_code == 302
     ), "a stranger must not lock her out from elsewhere"
+
+
+def test_no_name_is_too_long_or_too_odd_to_be_refused(browser):
+    browser.raise_request_exception = False
+    for name in ("x" * 151, "x" * 300_000, "dana\0"):
+        r = browser.post("/login/", {"username": name, "password": "wrong"})
+        assert r.status_code == 200
+        assert "field-error" in r.content.decode()
+
+
+def test_a_page_that_is_out_of_date_says_so(browser):
+    careful = Client(enforce_csrf_checks=True)
+    r = careful.post("/login/", {"username": "dana", "password": "correct horse"})
+    assert r.status_code == 403
+    assert "This page is out of date" in r.content.decode()
+
+
+@pytest.mark.parametrize("extra", [{"HTTP_HOST": "evil.example"}, {"typed": 11}])
+def test_what_cannot_be_understood_is_told_in_words(browser, extra):
+    data = {"next": "x" * (extra.pop("typed", 0) * 1024 * 1024)}
+    r = browser.post("/login/", urlencode(data), FORM, **extra)
+    assert r.status_code == 400
+    assert "This could not be understood" in r.content.decode()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+    ],
+)
+def test_logging_in_leads_nowhere_else(browser, there):
+    data = {"username": "dana", "password": "correct horse", "next": there}
+    assert browser.post("/login/", data)["Location"] == "/"
+
+
+def test_a_session_somebody_else_chose_is_not_taken_up(browser):
+    browser.cookies["sessionid"] = chosen = "chosenbysomebodyelse0123456789ab"
+    log_in(browser, "correct horse")
+    cookie = browser.cookies["sessionid"]
+    assert cookie.value != chosen
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
 
 
 def test_every_page_forbids_inline_code(browser):

@@ -210,3 +210,10 @@ def test_only_managers_open_the_managers_pages(client, vera, charlie, project, p
     assert client.get(url).status_code == 404  # alice, an annotator
     assert client_of(vera).get(url).status_code == 403
     assert client_of(charlie).get(url).status_code == 404
+
+
+def test_no_project_takes_the_address_of_a_page(root):
+    r = client_of(root).post("/projects/new/", NEW | {"name": "New"})
+    assert r.status_code == 422
+    assert "The address “new” is taken" in r.content.decode()
+    assert not Project.objects.exists()
