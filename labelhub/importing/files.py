@@ -92,6 +92,10 @@ def _too_deep() -> str:
     return "not JSON that can be read: nested too deeply"
 
 
+def _too_many_digits() -> str:
+    return "not JSON that can be read: a number in it has thousands of digits"
+
+
 def _not_an_object(source: str) -> Problem:
     return Problem(f"not a JSON object: {source.strip()[:40]!r}")
 
@@ -136,6 +140,8 @@ def _parsed(line: bytes, decoder: json.JSONDecoder) -> Row | Problem:
         return Problem(f"byte {exc.start + 1} of the line is not UTF-8")
     except json.JSONDecodeError as exc:
         return Problem(f"not JSON: {exc.msg} at character {exc.pos + 1}")
+    except ValueError:  # Python refuses to make a number of more than 4,300 digits.
+        return Problem(_too_many_digits())
     except RecursionError:
         return Problem(_too_deep())
     except Problem as exc:
@@ -215,6 +221,8 @@ class _Window:
                 raise ValueError(
                     f"not JSON: {exc.msg} at its character {stopped + 1}"
                 ) from None
+            except ValueError:
+                raise ValueError(_too_many_digits()) from None
             except RecursionError:
                 raise ValueError(_too_deep()) from None
             except Problem as exc:

@@ -180,7 +180,7 @@ def extras(row: Row, known: frozenset[str]) -> Row:
         if isinstance(value, str) and len(value) <= 200:
             kept[storable(column, "a column name")] = storable(value, column)
         elif isinstance(value, bool | int):
-            kept[column] = value
+            kept[storable(column, "a column name")] = value
     return kept
 
 
@@ -278,7 +278,7 @@ def _listed(value: str) -> list[Any] | None:
         return None
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
 

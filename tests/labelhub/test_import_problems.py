@@ -42,6 +42,7 @@ def _line(**changes: object) -> str:
         (_line(prompt=[]), "prompt is an empty conversation"),
         (_line(chosen="a\0b"), "chosen holds a NUL character (at 1), which PostgreSQL"),
         (_line(rejected="\ud83d!"), "rejected holds half of a surrogate pair (\\ud83d"),
+        (f'{{"n": {"9" * 5000}}}', "line 10: not JSON that can be read: a number in"),
         (_line(prompt=[{"role": "system", "content": "x"}]), "prompt has no user turn"),
         (
             _line(prompt=[{"role": "wizard", "content": "x"}]),
@@ -145,11 +146,24 @@ def test_garbage_in_a_json_array_names_the_row(project, tmp_path):
     assert "row 3: not JSON" in refused(project, path)
 
 
-@pytest.mark.parametrize("bad", [r'"\u0000"', r'"\ud83d"', '"\\x"', "NaN"])
+@pytest.mark.parametrize("bad", [r'"\u0000"', r'"\ud83d"', '"\\x"', "NaN", "9" * 5000])
 def test_a_json_array_hides_no_bad_character(project, tmp_path, bad):
     path = tmp_path / "x.json"
     path.write_text(f'[{LINE}, {{"prompt": "x", "chosen": {bad}, "rejected": "n"}}]')
     assert "row 2" in refused(project, path)
+
+
+def test_text_that_only_looks_like_messages_stays_text(project, tmp_path):
+    for tail in ("[" * 100_000, "9" * 5000 + "}]"):
+        path = write_rows(tmp_path / "x.jsonl", PAIR | {"prompt": '[{"role":' + tail})
+        assert check_files(project, [path], ImportOptions()).counts["tasks"] == 1
+
+
+@pytest.mark.parametrize("value", [1, True, "x"])
+def test_a_column_name_that_no_database_takes_is_named(project, tmp_path, value):
+    row = {"prompt_id": "1", "prompt": "Why?", "topic\0": value}
+    path = write_rows(tmp_path / "x.jsonl", row)
+    assert "a column name holds a NUL character" in refused(project, path)
 
 
 def test_a_damaged_parquet_file(project, tmp_path):
