@@ -127,6 +127,8 @@ def test_it_starts_from_a_run_of_this_project(manager, project, snapshot, typed)
         ("learning_rate", "fast", "Enter a number."),
         ("learning_rate", "1e999", "Enter a number."),
         ("peft.r", "0", "greater than or equal to 1, not 0"),
+        ("max_steps", "9" * 25, "less than 2147483648"),
+        ("num_epochs", "1e308", "less than or equal to 10000"),
         ("dpo_config.label_smoothing", "0.5", "less than 0.5"),
         ("warmup_ratio", "1", "less than 1"),
         ("lr_scheduler", "zigzag", "Select a valid choice"),
@@ -201,7 +203,16 @@ def test_it_starts_with_the_dataset_of_the_address(manager, project, snapshot):
     assert r.context["form"]["snapshot"].value() == newer.pk
 
 
-@pytest.mark.parametrize("query", ["?snapshot=999999", "?snapshot=x", "?clone=x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?snapshot=999999",
+        "?snapshot=x",
+        "?clone=x",
+        f"?snapshot={'9' * 5000}",
+        f"?clone={'9' * 5000}",
+    ],
+)
 def test_it_handles_an_address_that_names_nothing(manager, project, snapshot, query):
     assert manager.get(launch_url(project, query)).status_code == 200
 

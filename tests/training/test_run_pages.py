@@ -100,6 +100,8 @@ def test_an_empty_list_offers_what_the_person_may_do(viewer, manager, project):
         ("?algorithm=sft", {"broke"}),
         ("?algorithm=dpo&state=active", {"waits", "trains"}),
         ("?state=nonsense", set()),
+        ("?state=%00", set()),
+        ("?algorithm=%00", set()),
     ],
 )
 def test_the_list_is_filtered_by_its_address(viewer, project, query, shown):

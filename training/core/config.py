@@ -64,7 +64,8 @@ __all__ = [
 # the outer one, so that all of them are told at once.
 _within_a_part: ContextVar[bool] = ContextVar("_within_a_part", default=False)
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# Below 2**31, as the database and the ML libraries count.
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
@@ -278,7 +279,7 @@ class RLHFConfig(_Part):
     max_steps: PositiveInt | None = Field(
         None, description="Number of optimizer steps. Excludes num_epochs."
     )
-    num_epochs: PositiveFloat | None = Field(
+    num_epochs: Annotated[float, Field(gt=0, le=10_000)] | None = Field(
         None, description="Passes over the data. Empty, with no max_steps: 1."
     )
     per_device_batch_size: PositiveInt = Field(

@@ -53,12 +53,12 @@ def launch_summary(request: PersonRequest, slug: str) -> HttpResponse:
 
 
 def _initial(request: PersonRequest, project: Project) -> dict[str, object]:
-    if (pk := request.GET.get("clone", "")).isdecimal():
-        return initial_of(access.run_for(request.user, project.slug, int(pk), MANAGERS))
+    if (pk := _number(request, "clone")) is not None:
+        return initial_of(access.run_for(request.user, project.slug, pk, MANAGERS))
     initial: dict[str, object] = {"request_id": uuid.uuid4(), "method": "lora"}
     ready = Snapshot.objects.filter(project=project, state=Snapshot.State.READY)
-    if (pk := request.GET.get("snapshot", "")).isdecimal():
-        snapshot = ready.filter(pk=int(pk)).first()
+    if (pk := _number(request, "snapshot")) is not None:
+        snapshot = ready.filter(pk=pk).first()
     else:
         snapshot = ready.order_by("-pk").first()
     if snapshot is not None:
@@ -70,6 +70,12 @@ def _initial(request: PersonRequest, project: Project) -> dict[str, object]:
             **usual_start(project, algorithm),
         }
     return initial
+
+
+def _number(request: PersonRequest, name: str) -> int | None:
+    """The number of a row in the address, or None for what can be none."""
+    text = request.GET.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def _render_launch(

@@ -33,7 +33,11 @@ def run_list(request: PersonRequest, slug: str) -> HttpResponse:
     project = project_for(request.user, slug, READERS)
     everything = Run.objects.filter(project=project)
     algorithms = everything.order_by("algorithm").values_list("algorithm", flat=True)
-    chosen = {name: request.GET.get(name, "") for name in ("state", "algorithm")}
+    # PostgreSQL takes no NUL, not even to find nothing.
+    chosen = {
+        name: request.GET.get(name, "").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for name in ("state", "algorithm")
+    }
     runs = everything.select_related("snapshot", "base_run").order_by("-pk")
     if chosen["state"] == "active":
         runs = runs.exclude(state__in=Run.FINAL)
