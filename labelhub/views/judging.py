@@ -50,7 +50,8 @@ def judge_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
         return _item(request, assignment)
     form = NoteForm(request.POST)
     if not form.is_valid():
-        error, typed = " ".join(form.errors["note"]), request.POST.get("note", "")
+        error = " ".join(map(str, form.errors["note"]))
+        typed = request.POST.get("note", "")
         return _item(request, assignment, error=error, note=typed, status=422)
     note = form.cleaned_data["note"]
     if request.POST.get("action") == "skip":
