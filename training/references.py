@@ -6,6 +6,7 @@ that a page cannot be used to read the rest of the machine.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from labelhub.models import Project
 
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?(@[\w][\w./-]*)?", re.ASCII)
+HUB_ID_LENGTH = 96
+"""The hub's own limit; the revision is not counted."""
 _NUMBERED = re.compile(r"(run|snapshot):(\d{1,18})")
 
 
@@ -116,9 +119,11 @@ def data_path(value: str) -> Path | None:
 def _below(value: str, roots: list[Path], variable: str, what: str) -> Path | None:
     for root in roots:
         path = (root / value).resolve()
-        if path.is_relative_to(root.resolve()) and path.exists():
+        # Path.exists() raises for a name that is too long for the file system.
+        if path.is_relative_to(root.resolve()) and os.path.exists(path):
             return path
-    if _HUB_ID.fullmatch(value) and ".." not in value:
+    is_short = len(value.partition("@")[0]) <= HUB_ID_LENGTH
+    if _HUB_ID.fullmatch(value) and ".." not in value and is_short:
         return None
     allowed = ", ".join(str(root) for root in roots)
     if any(Path(value).resolve().is_relative_to(root.resolve()) for root in roots):

@@ -9,6 +9,7 @@ import pytest
 from tests.core.conftest import config_in, make_demonstrations
 from training.core.config import RLHFConfig
 from training.core.errors import RLHFConfigurationError
+from training.core.locations import local_path
 
 VALUES = {"job_name": "t", "algorithm": "sft", "dataset_path": "d", "output_dir": "."}
 
@@ -85,3 +86,8 @@ def test_an_adapter_is_merged_into_its_base(tmp_path, tiny_model, trained, gener
         difference = merged(ids).logits - adapted(ids).logits
         assert difference.abs().max() < 1e-4
         start, base = folder / "final", folder / "inputs/merged"
+
+
+def test_a_name_that_no_file_system_takes_is_only_not_there():
+    assert local_path("a" * 290) is None
+    assert local_path("~nobody-of-this-name/x") is not None

@@ -164,6 +164,13 @@ def test_a_setting_without_effect_is_refused(manager, project, typed):
     assert "method full trains none" in errors["peft.r"][0]
 
 
+def test_a_name_too_long_for_any_model_is_refused(manager, project, typed, settings):
+    settings.MODEL_ROOTS[0].mkdir(parents=True)
+    for name in ("a" * 290, f"org/{'a' * 290}"):
+        errors = errors_after(manager, project, typed, base_model=name)
+        assert "is neither a hub id" in str(errors)
+
+
 def test_a_run_without_a_model_is_no_base(manager, project, typed):
     base = make_run(project, state=Run.State.FAILED)
     errors = errors_after(manager, project, typed, base_model=f"run:{base.pk}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,8 +19,9 @@ def local_path(name: str) -> Path | None:
     PosixPath('/no/such/folder')
     >>> local_path("org/name@v1.0")
     """
-    path = Path(name).expanduser()
-    if path.exists() or name.startswith((".", "~")) or path.is_absolute():
+    # Those of os.path do not raise for a person or a length that cannot be.
+    path = Path(os.path.expanduser(name))
+    if os.path.exists(path) or name.startswith((".", "~")) or path.is_absolute():
         return path
     return None if _HUB_ID.fullmatch(name) else path
 
