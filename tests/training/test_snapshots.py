@@ -19,6 +19,7 @@ from tests.builders import (
     add_member,
     make_judgment,
     make_project,
+    make_snapshot,
     make_task,
 )
 from tests.conftest import client_of
@@ -311,3 +312,11 @@ def test_a_lost_store_does_not_take_the_page_along(viewer, snapshot, settings):
     r = viewer.get(snapshot.get_absolute_url())
     assertContains(r, "is not in the store")
     assertContains(r, "Judged tasks")
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.csv"])
+def test_a_file_that_the_store_has_lost_is_not_found(manager, project, name):
+    files = [{"name": "train.parquet"}]
+    snapshot = make_snapshot(project, uri="store:lost", files=files)
+    address = reverse("training:snapshot_file", args=[project.slug, snapshot.pk, name])
+    assert manager.get(address).status_code == 404

@@ -126,7 +126,10 @@ def snapshot_file(
     stored = f"{stem}.parquet" if is_converted else name
     if stored not in [file["name"] for file in snapshot.files]:
         raise Http404("No such file.")
-    file = open_store().open(f"{snapshot.uri}/{stored}")
+    try:
+        file = open_store().open(f"{snapshot.uri}/{stored}")
+    except StorageError as error:
+        raise Http404(str(error)) from None
     shown = f"{snapshot.project.slug}-snapshot-{snapshot.pk}-{name}"
     if not is_converted:
         return FileResponse(file, as_attachment=True, filename=shown)
