@@ -71,11 +71,7 @@ def launch(
     if snapshot is not None:
         values["dataset_path"] = f"snapshot:{snapshot.pk}"
     checked = _check_config(values)
-    try:
-        base_run = references.check_models(checked, project)
-        snapshot = references.check_data(checked, project)
-    except references.ReferenceRefused as error:
-        raise RunRefused(str(error)) from None
+    base_run, snapshot = _check_references(checked, project)
     try:
         with transaction.atomic():
             run = Run.objects.create(
@@ -192,6 +188,19 @@ def _check_config(values: dict[str, Any]) -> RLHFConfig:
         return RLHFConfig.from_dict(values).resolved()
     except RLHFConfigurationError as error:
         raise RunRefused(str(error)) from error
+
+
+def _check_references(
+    config: RLHFConfig, project: Project
+) -> tuple[Run | None, Snapshot | None]:
+    """The run and the snapshot that the configuration names, if they may be used."""
+    try:
+        return (
+            references.check_models(config, project),
+            references.check_data(config, project),
+        )
+    except references.ReferenceRefused as error:
+        raise RunRefused(str(error)) from None
 
 
 # --- Changing -----------------------------------------------------------------
