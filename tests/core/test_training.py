@@ -10,7 +10,8 @@ import pytest
 
 from training.core.run_directory import RunDirectory, iter_lines
 
-pytestmark = pytest.mark.slow
+# One worker runs them all: each of the six runs is trained once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trained")]
 
 ALGORITHMS = ("sft", "reward_model", "dpo")
 COMBINATIONS = [(a, m) for a in ALGORITHMS for m in ("full", "lora")]
