@@ -70,7 +70,7 @@ def serve_web(host: str, port: int, threads: int) -> None:
         "--workers": "1",
         "--blocking-threads": str(threads),
         "--log-level": "warning",
-        # A worker that is told twice, by the terminal and its master, may hang.
+        # After SIGINT to the group a worker now and then hangs; seen in 4 of 6 tries.
         "--workers-kill-timeout": "5",
     }
     words = [word for pair in options.items() for word in pair]
