@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -63,12 +64,17 @@ def expire(attempt: Attempt) -> None:
 
 def stray(attempt: Attempt, command: str = "import time; time.sleep(60)"):
     """A living process that works for the attempt."""
-    directory = str(inputs.attempt_directory(attempt).path)
-    return subprocess.Popen(
+    directory = inputs.attempt_directory(attempt).path
+    child = subprocess.Popen(
         [sys.executable, "-c", command],
-        env={processes.ATTEMPT_MARK: directory},
+        env={processes.ATTEMPT_MARK: str(directory)},
         start_new_session=True,
     )
+    # For a moment after its start Linux shows a process without its environment.
+    deadline = time.monotonic() + 10
+    while not processes.marked(directory) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return child
 
 
 def state_of(attempt: Attempt) -> tuple[str, str, bool]:
