@@ -51,11 +51,11 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def end_with_parent() -> None:
+def end_with_parent(number: signal.Signals) -> None:
     """Let a part stop when the process that started it is gone, however it went."""
     parent = os.environ.pop(PARENT, "")
     if parent:
-        processes.die_with_parent(signal.SIGTERM)
+        processes.die_with_parent(number)
         if os.getppid() != int(parent):
             sys.exit(1)
 
@@ -74,6 +74,8 @@ def serve_web(host: str, port: int, threads: int) -> None:
         "--workers-kill-timeout": "5",
     }
     words = [word for pair in options.items() for word in pair]
+    # labelhub.wsgi reads it: a worker must not outlive its master.
+    os.environ["LABELHUB_WEB_MASTER"] = str(os.getpid())
     os.chdir(settings.BASE_DIR)
     os.execv(  # noqa: S606
         sys.executable,

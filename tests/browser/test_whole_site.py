@@ -72,7 +72,7 @@ def test_a_run_is_frozen_launched_and_watched_to_its_end(
     log_in(page, url)
     page.get_by_role("link", name="counting").click()
 
-    page.get_by_role("link", name="Freeze dataset").click()
+    page.get_by_role("link", name="Freeze dataset").first.click()
     page.get_by_label("Held out, in percent of prompts").fill("25")
     page.get_by_role("button", name="Freeze dataset").click()
     launch = page.get_by_role("link", name="Launch a run with this")

@@ -29,7 +29,10 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=4, help="of the web server")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        starting.end_with_parent()
+        # The web keeps nothing to save, and granian was seen to hang at a SIGTERM once
+        # its starter had died. The others have a goodbye to say.
+        is_web = options["only"] == "web"
+        starting.end_with_parent(signal.SIGKILL if is_web else signal.SIGTERM)
         host, port, threads = options["host"], options["port"], options["threads"]
         try:
             match options["only"]:
