@@ -11,7 +11,8 @@ from django.utils.text import slugify
 
 from labelhub.importing.formats import NAMES as FORMAT_NAMES
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
-from labelhub.models import Membership, Project, User
+from labelhub.models import Event, Membership, Project, User
+from labelhub.models.event import EventQuerySet
 
 if TYPE_CHECKING:
     ProjectModelForm = forms.ModelForm[Project]
@@ -213,3 +214,50 @@ class RemoveMemberForm(forms.Form):
         if self.cleaned_data["username"].strip() != expected:
             raise forms.ValidationError(f"Type “{expected}” to remove this person.")
         return str(expected)
+
+
+class AuditForm(forms.Form):
+    """What to look for in the audit log; sent by GET, every field may be empty."""
+
+    q = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={"type": "search", "aria-label": "Search", "placeholder": "Search"}
+        ),
+    )
+    actor = forms.ModelChoiceField(
+        User.objects.none(),
+        required=False,
+        empty_label="Anybody",
+        to_field_name="username",
+        widget=forms.Select(attrs={"aria-label": "Who"}),
+    )
+    day = forms.DateField(
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date", "aria-label": "Up to this day"}),
+        error_messages={"invalid": "That is no day; write it as 2026-11-23."},
+    )
+    before = forms.IntegerField(
+        required=False, max_value=2**63 - 1, widget=forms.HiddenInput
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.project = project
+        actors = project.events.order_by().values("actor")
+        field: Any = self.fields["actor"]
+        field.queryset = User.objects.filter(pk__in=actors).order_by("username")
+
+    def found(self) -> EventQuerySet:
+        wanted = self.cleaned_data
+        events = Event.objects.filter(project=self.project)
+        if wanted["q"]:
+            events = events.containing(wanted["q"])
+        if wanted["actor"]:
+            events = events.filter(actor=wanted["actor"])
+        if wanted["day"]:
+            events = events.filter(at__date__lte=wanted["day"])
+        if wanted["before"]:
+            events = events.filter(pk__lt=wanted["before"])
+        return events

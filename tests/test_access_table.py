@@ -50,6 +50,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:import_data": {"GET": MANAGERS, "POST": MANAGERS},
     "labelhub:import_batch": {"GET": MANAGERS},
     "labelhub:start_import": {"POST": MANAGERS},
+    "labelhub:audit": {"GET": MANAGERS},
     "labelhub:members": {"GET": MANAGERS},
     "labelhub:add_member": {"POST": MANAGERS},
     "labelhub:change_role": {"POST": MANAGERS},

@@ -17,6 +17,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 from django_q.tasks import async_task
 
+from labelhub.models import Event
 from training import processes, references
 from training.core.config import RLHFConfig
 from training.core.errors import RLHFConfigurationError
@@ -251,6 +252,14 @@ def record(
         message=storable(message),
         data=storable(dict(data or {})),
     )
+    if actor is not None:
+        Event.objects.create(
+            project_id=run.project_id,
+            actor=actor,
+            verb=f"run.{kind[:40]}",
+            subject=f"run:{run.pk}",
+            data=storable({"name": run.name, "message": message}),
+        )
 
 
 def ring() -> None:

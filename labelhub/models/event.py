@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models import Q
+from django.db.models.functions import Cast, Now
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def containing(self, text: str) -> EventQuerySet:
+        """Those whose subject, verb, actor or details hold the text."""
+        return self.annotate(details=Cast("data", models.TextField())).filter(
+            Q(subject__icontains=text)
+            | Q(verb__icontains=text)
+            | Q(actor__username__icontains=text)
+            | Q(details__icontains=text)
+        )
 
 
 class Event(models.Model):
@@ -22,8 +34,15 @@ class Event(models.Model):
     data = models.JSONField(default=dict)
     at = models.DateTimeField(db_default=Now())
 
+    objects = EventQuerySet.as_manager()
+
     class Meta:
         indexes = [models.Index(fields=["project", "-id"], name="event_newest")]
 
     def __str__(self) -> str:
         return f"{self.verb} {self.subject}"
+
+    @property
+    def what(self) -> str:
+        """`member.role_changed` as people say it: Member role changed."""
+        return self.verb.replace(".", " ").replace("_", " ").capitalize()

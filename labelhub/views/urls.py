@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import health, imports, judging, members, projects
+from labelhub.views import audit, health, imports, judging, members, projects
 
 app_name = "labelhub"
 
@@ -43,6 +43,7 @@ urlpatterns = [
         members.remove_member,
         name="remove_member",
     ),
+    path("projects/<slug:slug>/audit/", audit.audit, name="audit"),
     # /projects/<slug>/judge/
     path("projects/<slug:slug>/judge/", judging.judge, name="judge"),
     path(
