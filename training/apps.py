@@ -10,4 +10,5 @@ class TrainingConfig(AppConfig):
     verbose_name = "Training"
 
     def ready(self) -> None:
-        from training import checks  # noqa: F401 importing registers them
+        # Importing registers them.
+        from training import checks, integrity  # noqa: F401

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.cache import cache
@@ -30,14 +29,13 @@ from labelhub.models import Judgment, Project
 from training import access, exporting, tallying
 from training.dataset_files import Format, as_lines, read_rows
 from training.forms import SnapshotForm
+from training.integrity import SILENT_AFTER
 from training.models import Snapshot
 from training.recipes import Ledger, Recipe, usual_algorithm
 from training.storage import StorageError, open_store
 
 SNAPSHOTS_A_PAGE = 50
 ROWS_SHOWN = 3
-SILENT_AFTER = timedelta(minutes=2)
-"""A process that freezes and has said nothing for so long has probably died."""
 
 
 @require_safe
