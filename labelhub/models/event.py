@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -46,3 +49,19 @@ class Event(models.Model):
     def what(self) -> str:
         """`member.role_changed` as people say it: Member role changed."""
         return self.verb.replace(".", " ").replace("_", " ").capitalize()
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The details, flat, without what is empty: ("recipe for", "dpo")."""
+        return list(_flat(self.data))
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in data.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name} ")
+        elif isinstance(value, list):
+            yield name, ", ".join(map(str, value))
+        elif value not in ("", None):
+            yield name, str(value)
