@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
 
-from labelhub.quality.estimate import Z95, Estimate, share
+from labelhub.quality.estimate import TOO_FEW, Z95, Estimate, share
 
 Unit = tuple[Hashable, Sequence[str]]
 """A task's prompt, and the verdicts on it, one a judge."""
@@ -67,9 +67,7 @@ def alpha(units: Iterable[Unit]) -> Estimate:
         left = values - Counter(dict(pattern))
         value = _alpha(disagreement - _disagreement(pattern), left)
         if value is None:
-            return Estimate(
-                n=n, value=whole, because="Too few tasks differ for an interval."
-            )
+            return Estimate(n=n, value=whole, because=TOO_FEW)
         without.append((value, times))
     mean = sum(value * times for value, times in without) / n_units
     squares = sum((value - mean) ** 2 * times for value, times in without)

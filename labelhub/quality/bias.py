@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from itertools import groupby
 
+from labelhub.quality.arrays import Ints, share_by_prompt
 from labelhub.quality.estimate import Estimate, share
 
 Hit = tuple[Hashable, bool]
 """A prompt, and whether the longer (or left) response won there once."""
+NO_LENGTH = "No decided pair has responses of different length."
+NO_SIDE = "No judgment names a winner and the side it was shown on."
 
 
 def length_bias(wins: Iterable[Hit]) -> Estimate:
@@ -19,7 +22,7 @@ def length_bias(wins: Iterable[Hit]) -> Estimate:
     >>> length_bias([(1, True), (2, True), (3, False)]).n
     3
     """
-    return _share_of(wins, "No decided pair has responses of different length.")
+    return _share_of(wins, NO_LENGTH)
 
 
 def position_bias(wins: Iterable[Hit]) -> Estimate:
@@ -28,7 +31,17 @@ def position_bias(wins: Iterable[Hit]) -> Estimate:
     0.5 is no preference, since sides are drawn at random. Hits of one prompt follow
     each other.
     """
-    return _share_of(wins, "No judgment names a winner and the side it was shown on.")
+    return _share_of(wins, NO_SIDE)
+
+
+def favour(prompt: Ints, winner: Ints, favoured: Ints, nothing: str) -> Estimate:
+    """The same of columns: how often what might be favoured won.
+
+    1 is a, -1 is b, 0 is neither, and then the row does not count.
+    """
+    counts = winner * favoured != 0
+    won = winner[counts] == favoured[counts]
+    return share_by_prompt(prompt[counts], won, nothing)
 
 
 def _share_of(hits: Iterable[Hit], nothing: str) -> Estimate:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 Z95 = 1.959963984540054
 """The normal quantile that leaves 2.5 % on either side."""
+ONE_PROMPT = "All observations are of one prompt, so their spread is not known."
+TOO_FEW = "Too few tasks differ for an interval."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,17 @@ class Estimate:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def as_json(numbers: object) -> Any:
+    """The same, with every Estimate in it as a dictionary."""
+    if isinstance(numbers, Estimate):
+        return numbers.as_dict()
+    if isinstance(numbers, dict):
+        return {key: as_json(value) for key, value in numbers.items()}
+    if isinstance(numbers, list | tuple):
+        return [as_json(value) for value in numbers]
+    return numbers
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -61,15 +75,19 @@ def share(clusters: Iterable[tuple[int, int]], nothing: str) -> Estimate:
         if m:
             k, hits, n = k + 1, hits + h, n + m
             hits2, both, n2 = hits2 + h * h, both + h * m, n2 + m * m
+    return share_of_sums(k, (hits, n), (hits2, both, n2), nothing)
+
+
+def share_of_sums(
+    k: int, sums: tuple[int, int], squares: tuple[int, int, int], nothing: str
+) -> Estimate:
+    """`share` from k clusters' Σ hits, Σ n and Σ hits², Σ hits·n, Σ n²."""
+    (hits, n), (hits2, both, n2) = sums, squares
     if not n:
         return Estimate(n=0, because=nothing)
     p = hits / n
     if k == 1:
-        return Estimate(
-            n=n,
-            value=p,
-            because="All observations are of one prompt, so their spread is not known.",
-        )
+        return Estimate(n=n, value=p, because=ONE_PROMPT)
     # Whole numbers under the root: exact, whatever the order of the clusters.
     spread = hits2 * n * n - 2 * both * hits * n + n2 * hits * hits
     variance = spread / n**4 * k / (k - 1)
