@@ -103,13 +103,22 @@ def _may_judge(project: Project, annotator: User) -> bool:
     role = roles[0][0] if roles else None
     if annotator.is_superuser:
         if role is None:
-            Membership.objects.get_or_create(
-                project=project,
-                user=annotator,
-                defaults={"role": Membership.Role.MANAGER},
-            )
+            join(project, annotator, Membership.Role.MANAGER)
         return True
     return role is not None and role != Membership.Role.VIEWER
+
+
+def join(project: Project, user: User, role: str) -> bool:
+    """Make somebody a member; False if they are one. Who returns keeps their count."""
+    judged = Assignment.objects.filter(
+        project=project, annotator=user, state=State.SUBMITTED
+    )
+    _, is_new = Membership.objects.get_or_create(
+        project=project,
+        user=user,
+        defaults={"role": role, "n_judged": judged.count()},
+    )
+    return is_new
 
 
 def _resume(project: Project, annotator: User) -> UUID | None:
@@ -403,7 +412,13 @@ def release(assignment_id: UUID, annotator: User) -> None:
 
 
 def release_leases(project: Project, annotator: User) -> None:
-    """Free what somebody holds who leaves the project."""
+    """Free what somebody holds who may no longer judge here.
+
+    In a transaction with what takes the right away: the lock keeps out a claim that
+    has asked for the right already.
+    """
+    members = Membership.objects.select_for_update(no_key=True)
+    list(members.filter(project=project, user=annotator).values_list("pk"))
     for pk in Assignment.objects.filter(
         project=project, annotator=annotator, state=State.LEASED
     ).values_list("pk", flat=True):

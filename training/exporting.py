@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +53,7 @@ def freeze(
     recipe: Recipe,
     *,
     actor: User | None = None,
-    progress: Progress = lambda phase, done, total: None,
+    progress: Progress | None = None,
 ) -> Snapshot:
     """Freeze now, in this process. Where that fails, nothing stays behind."""
     snapshot = begin(project, recipe, actor=actor)
@@ -71,31 +74,41 @@ def begin(project: Project, recipe: Recipe, *, actor: User | None = None) -> Sna
     )
 
 
-def complete(
-    snapshot: Snapshot, progress: Progress = lambda phase, done, total: None
-) -> Snapshot:
+def ask(project: Project, recipe: Recipe, *, actor: User) -> Snapshot:
+    """A snapshot that the queue makes. Asked again while it is made, the same one."""
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        freezing = Snapshot.objects.filter(
+            project=project, state=Snapshot.State.FREEZING, recipe=recipe.as_dict()
+        )
+        snapshot = freezing.first() or begin(project, recipe, actor=actor)
+        ring(snapshot)
+    return snapshot
+
+
+def complete(snapshot: Snapshot, progress: Progress | None = None) -> Snapshot:
     """Read, decide, write, store; then the snapshot is ready, for good.
 
     Safe to run twice, even at once: the files are addressed by their content, and of
-    two processes only one finds the row still freezing.
+    two processes only one finds the row still freezing. Killed, it is run again.
 
     Raises:
         ExportError: there is no row to make; nothing was stored.
         StorageError: the store did not take the files.
     """
     recipe = Recipe.from_dict(snapshot.recipe)
-    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="freezing-", dir=settings.DATA_DIR) as room:
-        folder = Path(room, "snapshot")
+    beat = Beat(snapshot, progress)
+    with _own_room() as room:
+        folder = room / "snapshot"
         folder.mkdir()
-        tally = Tally(Path(room, "scratch.sqlite3"), recipe, progress)
+        tally = Tally(room / "scratch.sqlite3", recipe, beat)
         try:
             tally.read(snapshot.project)
             tally.settle()
             facts = _write(tally, snapshot.project, folder)
         finally:
             tally.close()
-        progress("Storing files", 0, 0)
+        beat("Storing files", 0, 0)
         manifest = manifest_of(folder)
         digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
         uri = open_store().put_tree(folder, f"snapshots/{digest}")
@@ -103,14 +116,56 @@ def complete(
     return snapshot
 
 
+@contextmanager
+def _own_room() -> Iterator[Path]:
+    """A folder to freeze in. Those of processes that were killed are removed first.
+
+    Whoever works in a room holds its lock, which the kernel frees when they die.
+    """
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    for left in settings.DATA_DIR.glob("freezing-*"):
+        if (lock := _enter(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    lock = None
+    while lock is None:  # Somebody may have cleared away a room not yet locked.
+        room = Path(tempfile.mkdtemp(prefix="freezing-", dir=settings.DATA_DIR))
+        lock = _enter(room)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        os.close(lock)
+
+
+def _enter(room: Path) -> int | None:
+    """Lock a room; None if somebody works there or it has gone."""
+    try:
+        lock = os.open(room, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_there = room.exists()
+    except BlockingIOError:
+        is_there = False
+    if is_there:
+        return lock
+    os.close(lock)
+    return None
+
+
 class Beat:
     """Shows progress in the snapshot's row, at most once a second."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, progress: Progress | None) -> None:
         self.snapshot = snapshot
+        self.progress = progress
         self.said_at = 0.0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(phase, done, total)
         if total and time.monotonic() - self.said_at < 1:
             return
         self.said_at = time.monotonic()

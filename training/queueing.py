@@ -81,6 +81,7 @@ class QueueKeeper:
             else:
                 self.misses = 0
                 self._canary = async_task("training.tasks.canary", group="canary")
+                async_task("labelhub.tasks.reap_leases")
         except (OperationalError, InterfaceError):
             connection.close()
             return

@@ -36,8 +36,11 @@ def add_member(request: PersonRequest, slug: str) -> HttpResponse:
         if is_new:
             user.set_password(password)
             user.save(update_fields=["password"])
-        project.memberships.create(user=user, role=role)
-        _record(request, project, "member.added", user, role)
+        is_member = not queue.join(project, user, role)
+        if not is_member:
+            _record(request, project, "member.added", user, role)
+    if is_member:  # Somebody added them while this form was checked.
+        return redirect("labelhub:members", slug=slug)
     if is_new:
         # Not by way of a redirect: a message would keep the password in a cookie.
         account = {"username": username, "password": password}
@@ -55,10 +58,13 @@ def change_role(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
         form = MemberForm(project=project)
         messages.error(request, f"There is no role “{role}”.")
         return _page(request, project, form, status=422)
-    membership.role = role
     with transaction.atomic():
-        membership.save(update_fields=["role"])
-        _record(request, project, "member.role_changed", membership.user, role)
+        # Nothing to record where the form was sent twice.
+        others = project.memberships.filter(pk=pk).exclude(role=role)
+        if others.update(role=role):
+            _record(request, project, "member.role_changed", membership.user, role)
+        if role == Membership.Role.VIEWER:
+            queue.release_leases(project, membership.user)
     return redirect("labelhub:members", slug=slug)
 
 

@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, Q, QuerySet, Sum
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -118,8 +118,8 @@ def create_project(request: PersonRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if form.is_valid():
         form.instance.created_by = request.user
-        project = _save(form, request, verb="project.created")
-        return redirect(project)
+        if project := _save(form, request, verb="project.created"):
+            return redirect(project)
     status = 422 if form.is_bound else 200
     return render(
         request, "labelhub/create_project.html", {"form": form}, status=status
@@ -132,23 +132,29 @@ def project_settings(request: PersonRequest, slug: str) -> HttpResponse:
     # A copy, for the form writes what was typed onto its instance, and the page
     # should still name the project as it is.
     form = ProjectSettingsForm(request.POST or None, instance=copy(project))
-    if form.is_valid():
-        _save(form, request, verb="project.changed")
+    if form.is_valid() and _save(form, request, verb="project.changed"):
         return redirect("labelhub:project_settings", slug=slug)
     context = {"form": form, "project": project, "tab": "settings"}
     status = 422 if form.is_bound else 200
     return render(request, "labelhub/project_settings.html", context, status=status)
 
 
-def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project:
-    with transaction.atomic():
-        project: Project = form.save()
-        if form.cleaned_data["guidelines"] or project.current_guideline():
-            project.write_guideline(form.cleaned_data["guidelines"], request.user)
-        Event.objects.create(
-            project=project,
-            actor=request.user,
-            verb=verb,
-            data={name: str(form.cleaned_data[name]) for name in form.changed_data},
-        )
+def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project | None:
+    """None, and a word on the form, where somebody took the name a moment ago."""
+    try:
+        with transaction.atomic():
+            # Two who write guidelines at once would make the same version.
+            list(Project.objects.select_for_update().filter(pk=form.instance.pk))
+            project: Project = form.save()
+            if form.cleaned_data["guidelines"] or project.current_guideline():
+                project.write_guideline(form.cleaned_data["guidelines"], request.user)
+            # Nothing to record where the form was sent twice.
+            if changed := form.changed_data:
+                data = {name: str(form.cleaned_data[name]) for name in changed}
+                Event.objects.create(
+                    project=project, actor=request.user, verb=verb, data=data
+                )
+    except IntegrityError:
+        form.add_error("name", "There is a project of this name already.")
+        return None
     return project

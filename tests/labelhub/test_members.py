@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
 from labelhub import queue
 from labelhub.models import Event, Membership, User
 from tests.builders import add_member, make_project, make_task, make_user
+from tests.conftest import client_of
+from tests.threads import at_once
 
 
 @pytest.fixture
@@ -107,3 +110,37 @@ def test_another_projects_member_is_404(manager, url):
 @pytest.mark.parametrize("path", ["add/", "1/role/"])
 def test_a_get_changes_nothing(manager, url, path):
     assert manager.get(f"{url}{path}").status_code == 405
+
+
+def test_who_comes_back_finds_what_they_have_judged(manager, url, project, alice):
+    make_task(project)
+    queue.submit(queue.claim(project, alice).pk, alice, "left")
+    pk = project.memberships.get(user=alice).pk
+    manager.post(f"{url}{pk}/remove/", {"username": "alice"})
+    manager.post(f"{url}add/", {"username": "alice", "role": "annotator"})
+    assert project.memberships.get(user=alice).n_judged == 1
+
+
+def test_who_may_no_longer_judge_gives_the_item_back(manager, url, project, alice):
+    task = make_task(project)
+    queue.claim(project, alice)
+    pk = project.memberships.get(user=alice).pk
+    manager.post(f"{url}{pk}/role/", {"role": "viewer"})
+    task.refresh_from_db()
+    assert task.n_leased == 0
+
+
+def test_a_role_that_is_set_twice_is_one_event(manager, url, project, alice):
+    pk = project.memberships.get(user=alice).pk
+    for _ in range(2):
+        manager.post(f"{url}{pk}/role/", {"role": "reviewer"})
+    assert Event.objects.filter(verb="member.role_changed").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_added_by_many_at_once_somebody_is_one_member(url, project, mona):
+    clients = [client_of(mona) for _ in range(4)]
+    form = {"username": "dora", "role": "annotator"}
+    at_once(*(partial(client.post, f"{url}add/", form) for client in clients))
+    assert project.memberships.filter(user__username="dora").count() == 1
+    assert Event.objects.filter(verb="member.added").count() == 1

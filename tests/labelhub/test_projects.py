@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.builders import (
     make_user,
 )
 from tests.conftest import client_of
+from tests.threads import at_once
 
 NEW = {
     "name": "Helpful answers",
@@ -217,3 +219,22 @@ def test_no_project_takes_the_address_of_a_page(root):
     assert r.status_code == 422
     assert "The address “new” is taken" in r.content.decode()
     assert not Project.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_made_by_many_at_once_there_is_one_project_and_nobody_sees_an_error(root):
+    answers: list[int] = []
+
+    def make(client) -> None:
+        answers.append(client.post("/projects/new/", NEW).status_code)
+
+    at_once(*(partial(make, client_of(root)) for _ in range(4)))
+    assert sorted(answers) == [302, 422, 422, 422]
+    assert Project.objects.count() == 1
+
+
+def test_settings_that_are_saved_twice_are_one_event(manager, project):
+    url = f"{project.get_absolute_url()}settings/"
+    for _ in range(2):
+        manager.post(url, NEW | {"status": "paused"})
+    assert Event.objects.filter(verb="project.changed").count() == 1

@@ -7,12 +7,14 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django_q.models import OrmQ
 
-from labelhub import queue
+from labelhub import queue, tasks
 from labelhub.models import Assignment, Guideline, Judgment, Membership, Project, Task
 from labelhub.queue import EndState, Reason
 from labelhub.verdicts import UnknownVerdict
 from tests.builders import add_member, make_project, make_task, make_user
+from training.queueing import QueueKeeper
 
 pytestmark = pytest.mark.django_db
 
@@ -495,3 +497,15 @@ def test_a_site_admin_becomes_a_member_by_judging(project, root):
     judge(project, root)
     membership = Membership.objects.get(user=root)
     assert (membership.role, membership.n_judged) == ("manager", 1)
+
+
+def test_the_queue_frees_what_nobody_came_back_to(project, alice):
+    """Where nobody claims, nothing else would."""
+    task = make_task(project)
+    expire(take(project, alice))
+    QueueKeeper().listen()
+    assert "labelhub.tasks.reap_leases" in [
+        order.func() for order in OrmQ.objects.all()
+    ]
+    assert tasks.reap_leases() == 1
+    assert counters(task) == ("open", 0, 0)

@@ -614,3 +614,24 @@ def test_a_failure_is_told_in_the_row(project):
     snapshot.refresh_from_db()
     assert snapshot.state == "failed"
     assert snapshot.error.startswith("Not one row for dpo can be made")
+
+
+# --- Killed -------------------------------------------------------------------
+
+
+def test_rooms_of_killed_processes_are_cleared_away_and_those_in_use_stay(settings):
+    settings.DATA_DIR.mkdir(parents=True)
+    left = settings.DATA_DIR / "freezing-left"
+    left.mkdir()
+    (left / "scratch.sqlite3").touch()
+    with exporting._own_room() as mine:
+        assert not left.exists()
+        with exporting._own_room() as other:
+            assert other != mine
+            assert mine.exists()
+    assert list(settings.DATA_DIR.iterdir()) == []
+
+
+def test_a_freeze_from_the_command_line_shows_that_it_lives(project):
+    make_judgment(make_task(project), "a")
+    assert exporting.freeze(project, Recipe(algorithm="dpo")).beat_at is not None

@@ -191,6 +191,18 @@ def test_there_are_no_other_files(viewer, snapshot, name):
 # --- Freezing -----------------------------------------------------------------
 
 
+def test_the_same_wish_sent_twice_is_one_snapshot(
+    manager, project, rung, django_capture_on_commit_callbacks
+):
+    """As after a double click, or where the answer was lost."""
+    make_judgment(make_task(project), "a")
+    with django_capture_on_commit_callbacks(execute=True):
+        for seed in (0, 0, 1):
+            manager.post(freeze_url(project), CHOICES | {"seed": seed})
+    assert Snapshot.objects.count() == 2
+    assert len(rung) == 3  # for the bell may have been lost
+
+
 def test_freezing_asks_the_queue(
     manager, project, mona, rung, django_capture_on_commit_callbacks
 ):

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.cache import cache
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import (
     FileResponse,
     Http404,
@@ -65,10 +64,7 @@ def freeze(request: PersonRequest, slug: str) -> HttpResponse:
     form = SnapshotForm(data, project=project)
     is_wanted = request.method == "POST" and "preview" not in request.POST
     if form.is_valid() and form.recipe and is_wanted:
-        with transaction.atomic():
-            snapshot = exporting.begin(project, form.recipe, actor=request.user)
-            exporting.ring(snapshot)
-        return redirect(snapshot)
+        return redirect(exporting.ask(project, form.recipe, actor=request.user))
 
     recipe = form.recipe
     if not form.is_bound:

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if snapshot is None or snapshot.state != Snapshot.State.FREEZING:
             return
         try:
-            exporting.complete(snapshot, exporting.Beat(snapshot))
+            exporting.complete(snapshot)
         except (ExportError, StorageError) as error:
             exporting.fail(snapshot, str(error))
             raise CommandError(str(error)) from error
