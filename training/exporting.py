@@ -158,7 +158,7 @@ def _enter(room: Path) -> int | None:
 class Beat:
     """Shows progress in the snapshot's row, at most once a second."""
 
-    def __init__(self, snapshot: Snapshot, progress: Progress | None) -> None:
+    def __init__(self, snapshot: Snapshot, progress: Progress | None = None) -> None:
         self.snapshot = snapshot
         self.progress = progress
         self.said_at = 0.0

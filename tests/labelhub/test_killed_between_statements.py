@@ -299,7 +299,7 @@ def _without_ids(counts: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_killed_anywhere_and_tried_again_it_ends_as_if_nothing_had_been(
-    scene, tmp_path, caplog
+    scene, tmp_path
 ):
     def set_up(number: int) -> Scene:
         folder = tmp_path / str(number)
