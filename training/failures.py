@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import shutil
 import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from training.redaction import storable
 LINES = 40
 """How many lines of the log are kept with a failure."""
 _TAIL_BYTES = 256 * 1024
+DISK_FULL = "The disk of the worker is full. Free some space there and retry."
+FULL_BYTES = 64 * 1024
+"""A disk with less than this free is full."""
 
 # The first that is found decides: the class and the sentence.
 _SIGNS = (
@@ -25,7 +31,7 @@ _SIGNS = (
     (
         r"No space left on device|Disk quota exceeded",
         "DiskFull",
-        "The disk of the worker is full. Free some space there and retry.",
+        DISK_FULL,
     ),
     (
         r"^MemoryError|DefaultCPUAllocator: can't allocate memory|Cannot allocate",
@@ -85,11 +91,18 @@ def explain(
             return error | {"class": name, "message": message}
     if exit_code is not None and exit_code < 0:
         number = -exit_code
-        return error | {
-            "class": "Killed",
-            "message": f"The trainer was killed by signal {number} "
-            f"({signal.strsignal(number)}).",
-        }
+        message = (
+            f"The trainer was killed by signal {number} ({signal.strsignal(number)})."
+        )
+        if number == signal.SIGKILL:
+            message += (
+                " LabelHub did not do it. If nobody did, the machine was short of "
+                "memory: lower per_device_batch_size or max_length."
+            )
+        return error | {"class": "Killed", "message": message}
+    if shutil.disk_usage(directory.path).free < FULL_BYTES:
+        # Too full to take the lines that would have said so.
+        return error | {"class": "DiskFull", "message": DISK_FULL}
     if exit_code == 0:
         return error | {
             "class": "NoResult",
@@ -99,6 +112,22 @@ def explain(
     return error | {
         "class": _exception_class(last) or "TrainerFailed",
         "message": last or f"The trainer ended with exit code {exit_code}.",
+    }
+
+
+def ours(error: Exception) -> dict[str, Any]:
+    """What went wrong on our side of the run directory."""
+    frames = traceback.format_exception(error)
+    lines = storable("".join(frames)).rstrip().split("\n")[-LINES:]
+    name, message = type(error).__name__, storable(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        name, message = "DiskFull", DISK_FULL
+    return {
+        "code": "",
+        "class": name,
+        "message": message or name,
+        "where": whereabouts("supervising", 0, place(lines)),
+        "lines": lines,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,8 @@ log = structlog.get_logger("training.hosts")
 SWEEP_SECONDS = 2.0
 GOODBYE_SECONDS = 60.0
 """How long supervisors get to save when the host is stopped."""
+MIN_FREE_BYTES = 64 * 2**20
+"""With less room than this on the disk of its run directories a host takes no run."""
 
 Running = Attempt.State.RUNNING
 
@@ -104,7 +107,13 @@ def register() -> Worker:
 
 def claim_and_start(worker: Worker) -> list[subprocess.Popen[bytes]]:
     """Fill the free slots of this host with queued runs."""
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.DATA_DIR).free
+    if free < MIN_FREE_BYTES:
+        # Taken here, one run after another would fail; another host may have room.
+        log.error("disk full: no run is taken", free_bytes=free)
+        return started
     while (attempt := runs.claim(worker)) is not None:
         try:
             started.append(start_supervisor(attempt))
@@ -157,8 +166,10 @@ def reap(worker: Worker, *, judge_leases: bool) -> None:
         if reason and _end_processes(attempt):
             _ship_the_rest(attempt)
             attempts.lose(attempt, reason)
+            inputs.withdraw(attempt)
     for attempt in mine.filter(slot__isnull=False).exclude(state=Running):
         if _end_processes(attempt):
+            inputs.withdraw(attempt)
             attempts.free_slot(attempt)
     if judge_leases:
         for attempt in expired.exclude(worker=worker).select_related("run", "worker"):
@@ -246,8 +257,10 @@ class Agent:
                     _ask_to_go_down(attempt)
             time.sleep(0.2)
         for attempt in running.select_related("run", "worker"):
-            if _end_processes(attempt) and not attempts.interrupt(attempt):
-                attempts.lose(attempt, f"{self.worker.host} was stopped.")
+            if _end_processes(attempt):
+                if not attempts.interrupt(attempt):
+                    attempts.lose(attempt, f"{self.worker.host} was stopped.")
+                inputs.withdraw(attempt)
         reap(self.worker, judge_leases=False)
 
     def _sweep_safely(self) -> None:

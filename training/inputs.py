@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.conf import settings
 
 from training import exporting, storage
@@ -15,6 +16,8 @@ from training.core.choices import starter_size
 from training.core.run_directory import RunDirectory, write_json
 from training.models import Attempt, Run
 from training.references import data_path, model_folder, numbered
+
+log = structlog.get_logger("training.inputs")
 
 
 class InputMissing(Exception):
@@ -111,11 +114,34 @@ def _earlier(
         yield fence, RunDirectory(directory.path.with_name(f"attempt-{fence}"))
 
 
+def store_key(attempt: Attempt) -> str:
+    """Where in the store an attempt puts its model."""
+    return f"runs/{attempt.run_id}/attempt-{attempt.fence}"
+
+
+def withdraw(attempt: Attempt) -> None:
+    """Remove from the store what an attempt has put there and was not accepted.
+
+    Its processes must be gone, or be the caller: then it will never be accepted.
+    """
+    uri = storage.SCHEME + store_key(attempt)
+    if Run.objects.filter(pk=attempt.run_id, uri=uri).exists():
+        return
+    try:
+        storage.open_store().remove_tree(uri)
+    except (OSError, storage.StorageError) as error:
+        log.warning("could not be removed from the store", uri=uri, error=str(error))
+
+
 def tidy(directory: RunDirectory) -> None:
-    """Remove what is large and of no more use; what was said of the run stays."""
-    for folder in (directory.data, directory.inputs, directory.checkpoints):
-        shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(directory.final, ignore_errors=True)
+    """Remove what is large and of no more use, of every attempt of the run here.
+
+    For a run that nobody goes on from. What was said of it stays.
+    """
+    for path in directory.path.parent.glob("attempt-*"):
+        each = RunDirectory(path)
+        for folder in (each.data, each.inputs, each.checkpoints, each.final):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch_model(run: Run, reference: str, target: Path) -> str:

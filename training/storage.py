@@ -6,6 +6,7 @@ it holds on every host and after the store has moved.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -90,19 +91,24 @@ class Store:
         """
         uri = SCHEME + key
         manifest = manifest_of(folder)
+        # A checkpoint brings its own: here the name is taken.
+        manifest.pop(MANIFEST, None)
         if self.has_tree(uri):
             if self.manifest(uri) != manifest:
                 raise StorageError(f"{uri} already holds other files: use another key.")
             return uri
         for name in manifest:
             self._put(folder / name, f"{self._locate(uri)}/{name}")
-        draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        draft.write_text(json.dumps({"files": manifest}, indent=2))
-        try:
-            self._put(draft, f"{self._locate(uri)}/{MANIFEST}")
-        finally:
-            draft.unlink()
+        told = json.dumps({"files": manifest}, indent=2).encode()
+        self._put(told, f"{self._locate(uri)}/{MANIFEST}")
         return uri
+
+    def remove_tree(self, uri: str) -> None:
+        """Remove a tree, also half of one; nothing where there is none."""
+        for path in (f"{self._locate(uri)}/{MANIFEST}", self._locate(uri)):
+            # The manifest first: what is left if we are killed is no tree.
+            with contextlib.suppress(FileNotFoundError):
+                self.filesystem.rm(path, recursive=True)
 
     def has_tree(self, uri: str) -> bool:
         """Whether a whole tree is there."""
@@ -145,15 +151,21 @@ class Store:
             raise StorageError(f"{uri} is not in the store.") from None
         return file
 
-    def _put(self, path: Path, target: str) -> None:
+    def _put(self, source: Path | bytes, target: str) -> None:
         if not isinstance(self.filesystem, LocalFileSystem):
             # An object store shows an object when it is complete, not before.
-            self.filesystem.put_file(str(path), target)
+            if isinstance(source, bytes):
+                self.filesystem.pipe_file(target, source)
+            else:
+                self.filesystem.put_file(str(source), target)
             return
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         draft = f"{target}.{uuid.uuid4().hex}.part"
         try:
-            shutil.copyfile(path, draft)
+            if isinstance(source, bytes):
+                Path(draft).write_bytes(source)
+            else:
+                shutil.copyfile(source, draft)
             os.replace(draft, target)
         finally:
             Path(draft).unlink(missing_ok=True)

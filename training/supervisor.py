@@ -8,13 +8,14 @@ trainer, and the host's agent queues the run again.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import threading
 import time
-import traceback
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -39,6 +40,8 @@ LISTEN_SECONDS = 1.0
 """How soon a wish is heard."""
 SHIP_SECONDS = 1.0
 LOOK_SECONDS = 0.1
+SILENCE_SECONDS = 900.0
+"""A trainer that has written nothing for so long is remarked upon."""
 DATABASE_PATIENCE = 3600.0
 """How long a finished run waits to be accepted while the database is away."""
 
@@ -69,6 +72,9 @@ PASSED_ON_FOR_HUB = (
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
 )
+
+OWN_GROUP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 
 AWAY = (OperationalError, InterfaceError)
 """What the database says when it cannot be reached."""
@@ -154,6 +160,8 @@ class Supervisor:
         self.asked = ""
         self.is_going_down = False
         self.peak_memory = 0
+        self._heard: dict[str, int] = {}
+        self._heard_at = time.monotonic()
         self._asked_at = self._shipped_at = self._weighed_at = 0.0
         self._is_terminated = self._has_killed = False
         self._killed_before = _killed_for_memory()
@@ -176,7 +184,8 @@ class Supervisor:
         except Exception as error:
             log.exception("supervisor failed", attempt=str(self.attempt))
             self._kill()
-            self._fail(_own_error(error))
+            self._fail(failures.ours(error))
+            self._withdraw()
         finally:
             self.heart.stop()
 
@@ -197,10 +206,9 @@ class Supervisor:
     def _train(self) -> int | None:
         """The trainer's exit code, or None where it was not even started."""
         inputs.make_directory(self.attempt)
-        needs_hub = inputs.fetch_inputs(self.attempt, self.directory)
-        if self._wanted() in ("cancel", "shutdown"):
+        needs_hub = self._prepare()
+        if needs_hub is None:
             return None
-        self._check_fence()
         inputs.carry_starter(self.attempt, self.directory)
         checkpoint = inputs.carry_checkpoint(self.attempt, self.directory)
         self.child = self._start(needs_hub, checkpoint)
@@ -211,6 +219,29 @@ class Supervisor:
             )
         )
         return self._watch(self.child)
+
+    def _prepare(self) -> bool | None:
+        """Whether the hub is needed, or None where a wish came before all was fetched.
+
+        A thread fetches, for a model may take the store minutes, and a cancel is to be
+        heard meanwhile. What it has not done then ends with this process.
+        """
+        fetched: Future[bool] = Future()
+
+        def fetch() -> None:
+            try:
+                fetched.set_result(inputs.fetch_inputs(self.attempt, self.directory))
+            except Exception as error:  # noqa: BLE001 raised again below
+                fetched.set_exception(error)
+            finally:
+                connection.close()
+
+        threading.Thread(target=fetch, name="fetch", daemon=True).start()
+        while self._wanted() not in ("cancel", "shutdown"):
+            self._check_fence()
+            if wait([fetched], timeout=LOOK_SECONDS).done:
+                return fetched.result()
+        return None
 
     def _start(
         self, needs_hub: bool, checkpoint: Path | None
@@ -284,11 +315,28 @@ class Supervisor:
     def _ship(self, *, last: bool = False) -> None:
         try:
             self.shipper.ship(last=last)
+            self._note_silence()
         except AWAY:
             connection.close()
         except (DatabaseError, ValueError, TypeError, OSError):
             # Odd numbers in a file are no reason to lose a day of training.
             log.exception("could not ship", attempt=str(self.attempt))
+
+    def _note_silence(self) -> None:
+        """Say once in the history that the trainer may hang; a person decides."""
+        now = time.monotonic()
+        if self.shipper.shipped != self._heard:
+            self._heard, self._heard_at = self.shipper.shipped, now
+        elif now - self._heard_at > SILENCE_SECONDS:
+            minutes = round(SILENCE_SECONDS / 60)
+            runs.record(
+                self.attempt.run,
+                "silent",
+                f"The trainer has written nothing for {minutes} minutes. "
+                "If it hangs, cancel the run.",
+                attempt=self.attempt,
+            )
+            self._heard_at = math.inf
 
     def _weigh(self) -> None:
         if self.child is None or time.monotonic() - self._weighed_at < 2.0:
@@ -348,14 +396,16 @@ class Supervisor:
             result.get("final_checkpoint_path") or "final"
         )
         if saved.is_dir():
-            key = f"runs/{self.attempt.run_id}/attempt-{self.attempt.fence}"
+            key = inputs.store_key(self.attempt)
             uri = storage.open_store().put_tree(saved, key)
-        accepted = self._finish(to, message, result=storable(result), uri=uri, **facts)
-        if accepted and to == runs.State.SUCCEEDED:
-            inputs.tidy(self.directory)
+        if not self._finish(to, message, result=storable(result), uri=uri, **facts):
+            self._withdraw()
 
     def _fail(self, error: dict[str, Any], **facts: Any) -> None:
         self._finish(runs.State.FAILED, str(error["message"]), error=error, **facts)
+
+    def _withdraw(self) -> None:
+        self._persist(lambda: inputs.withdraw(self.attempt), lenient=True)
 
     def _lose(self) -> None:
         reason = "The database was away while the attempt was prepared."
@@ -371,6 +421,8 @@ class Supervisor:
             attempt=str(self.attempt),
             state=to.value,
         )
+        if accepted and to != runs.State.FAILED:
+            inputs.tidy(self.directory)
         return bool(accepted)
 
     def _read_result(self) -> dict[str, Any] | None:
@@ -406,24 +458,11 @@ class Supervisor:
                 return None
 
 
-def _own_error(error: Exception) -> dict[str, Any]:
-    """What went wrong on our side of the run directory."""
-    frames = traceback.format_exception(error)
-    lines = storable("".join(frames)).rstrip().split("\n")[-failures.LINES :]
-    return {
-        "code": "",
-        "class": type(error).__name__,
-        "message": storable(str(error)) or type(error).__name__,
-        "where": failures.whereabouts("supervising", 0, failures.place(lines)),
-        "lines": lines,
-    }
-
-
 def _killed_for_memory() -> int:
     """How many processes of this control group the kernel has killed for memory."""
     with contextlib.suppress(OSError, ValueError):
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        events = Path("/sys/fs/cgroup") / group.lstrip("/") / "memory.events"
+        group = OWN_GROUP.read_text().rpartition("::")[2].strip()
+        events = GROUPS / group.lstrip("/") / "memory.events"
         for line in events.read_text().splitlines():
             name, _, count = line.partition(" ")
             if name == "oom_kill":

@@ -39,6 +39,8 @@ def main(path: str, resume_from: str = "") -> int:
         raise RuntimeError("token hf_abcdefghijklmnopqrstu was refused")
     if do == "silent":
         return 0
+    if do == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     if do == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:

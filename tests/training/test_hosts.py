@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db.models.functions import Now
@@ -160,6 +161,15 @@ def test_a_supervisor_that_cannot_be_started_is_a_lost_attempt(worker, monkeypat
     assert GpuSlot.objects.get().attempt is None
 
 
+def test_a_host_with_a_full_disk_takes_nothing(worker, started, monkeypatch):
+    """Taken there, one run after another would fail."""
+    run = make_run(make_project())
+    monkeypatch.setattr(hosts, "MIN_FREE_BYTES", 2**80)
+    assert tasks.claim_runs() == 0
+    run.refresh_from_db()
+    assert run.state == State.QUEUED
+
+
 # --- Reaping ---
 
 
@@ -167,6 +177,30 @@ def test_a_living_supervisor_is_left_alone(worker):
     attempt = claim(worker, supervisor=processes.own_identity())
     hosts.reap(worker, judge_leases=True)
     assert state_of(attempt) == (State.RUNNING, "running", True)
+
+
+def test_what_a_lost_attempt_had_put_in_the_store_is_removed(worker, settings):
+    attempt = claim(worker, supervisor=GONE)
+    half = Path(settings.ARTIFACT_STORE, inputs.store_key(attempt), "weights.0a.part")
+    half.parent.mkdir(parents=True)
+    half.write_text("hal")
+    hosts.reap(worker, judge_leases=False)
+    assert not half.parent.exists()
+
+
+def test_what_was_accepted_stays_whoever_looks(worker, settings):
+    """Killed after it was accepted, before it has ended."""
+    attempt = claim(worker, supervisor=GONE)
+    key = inputs.store_key(attempt)
+    kept = Path(settings.ARTIFACT_STORE, key, "weights")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("whole")
+    done = {"message": "", "result": {}, "uri": f"store:{key}"}
+    assert attempts.finish(attempt, State.SUCCEEDED, **done)
+    GpuSlot.objects.update(attempt=attempt)
+    hosts.reap(worker, judge_leases=False)
+    assert kept.exists()
+    assert GpuSlot.objects.get().attempt is None
 
 
 @pytest.mark.parametrize(

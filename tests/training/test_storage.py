@@ -50,6 +50,16 @@ def test_a_tree_comes_back(store, model, tmp_path):
     assert storage.manifest_of(back) == storage.manifest_of(model)
 
 
+def test_a_checkpoint_comes_back_without_the_manifest_of_its_own(
+    store, model, tmp_path
+):
+    (model / storage.MANIFEST).write_text('{"step": 3, "files": {}}')
+    uri = store.put_tree(model, "runs/7/final")
+    store.get_tree(uri, tmp_path / "back")
+    (model / storage.MANIFEST).unlink()
+    assert storage.manifest_of(tmp_path / "back") == storage.manifest_of(model)
+
+
 def test_some_files_of_a_tree_come_alone(store, model, tmp_path):
     uri = store.put_tree(model, "runs/7/final")
     store.get_tree(uri, tmp_path / "some", names=["tokenizer/vocab.json"])
@@ -76,6 +86,19 @@ def test_a_tree_without_its_manifest_is_not_there(store, model, tmp_path, monkey
     monkeypatch.undo()
     assert store.has_tree(store.put_tree(model, "runs/7/final"))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_tree_is_removed_whole_or_half(store, model, monkeypatch):
+    uri = store.put_tree(model, "runs/7/final")
+    other = store.put_tree(model, "runs/7/other")
+    store.remove_tree(uri)
+    store.remove_tree(uri)
+    assert not store.has_tree(uri)
+    with pytest.raises(StorageError, match="not in the store"):
+        store.open(f"{uri}/model.safetensors")
+    store.filesystem.rm(f"{store.root}/runs/7/other/{storage.MANIFEST}")
+    store.remove_tree(other)
+    assert not store.filesystem.exists(f"{store.root}/runs/7/other/model.safetensors")
 
 
 def test_the_same_tree_again_changes_nothing(store, model):

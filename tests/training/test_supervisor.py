@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,15 @@ import pytest
 from django.db import OperationalError, connection
 
 from tests.builders import make_project, make_worker
-from training import attempts, inputs, processes, runs, storage, supervisor
+from training import (
+    attempts,
+    failures,
+    inputs,
+    processes,
+    runs,
+    storage,
+    supervisor,
+)
 from training.models import Attempt, GpuSlot, LogChunk, MetricPoint, Run, Sample
 from training.supervisor import Supervisor
 
@@ -209,6 +218,116 @@ def test_a_trainer_killed_by_a_signal_has_failed_and_is_not_repeated():
     assert run.attempts.get().exit_code == -9
 
 
+@pytest.mark.parametrize("kills, name", [([0, 1], "OutOfMemory"), ([2, 2], "Killed")])
+def test_a_kill_that_nobody_asked_for_is_put_down_to_memory(monkeypatch, kills, name):
+    counted = iter(kills)
+    monkeypatch.setattr(supervisor, "_killed_for_memory", lambda: next(counted))
+    error = supervise("do=die").error
+    assert error["class"] == name
+    assert "memory" in error["message"]
+
+
+def test_the_kernel_tells_how_many_it_killed_for_memory(tmp_path, monkeypatch):
+    group = tmp_path / "a" / "b"
+    group.mkdir(parents=True)
+    (group / "memory.events").write_text("oom 4\noom_kill 3\noom_group_kill 0\n")
+    own = tmp_path / "cgroup"
+    monkeypatch.setattr(supervisor, "OWN_GROUP", own)
+    monkeypatch.setattr(supervisor, "GROUPS", tmp_path)
+    own.write_text("0::/a/b\n")
+    assert supervisor._killed_for_memory() == 3
+    own.write_text("4:memory:/a/b\n")
+    assert supervisor._killed_for_memory() == 0
+
+
+def test_a_full_disk_is_told_in_one_sentence(monkeypatch):
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(inputs, "write_json", refuse)
+    error = supervise().error
+    assert (error["class"], error["message"]) == ("DiskFull", failures.DISK_FULL)
+
+
+def test_a_disk_too_full_for_the_last_words_is_named(monkeypatch):
+    monkeypatch.setattr(failures, "FULL_BYTES", 2**80)
+    assert supervise("do=silent").error["class"] == "DiskFull"
+
+
+def test_a_trainer_that_says_nothing_is_remarked_upon_once_a_silence():
+    run = queue()
+    boss = Supervisor(claim())
+    boss._note_silence()
+    assert not run.events.filter(kind="silent").exists()
+    for silence in (1, 2):
+        boss.shipper.shipped = {"log": silence}
+        boss._note_silence()
+        boss._heard_at -= supervisor.SILENCE_SECONDS
+        boss._note_silence()
+        boss._note_silence()
+        assert run.events.filter(kind="silent").count() == silence
+
+
+def test_cancel_is_heard_while_the_inputs_are_fetched(monkeypatch):
+    fetching, go_on = threading.Event(), threading.Event()
+
+    def fetch(*args: object) -> bool:
+        fetching.set()
+        return not go_on.wait(timeout=60)
+
+    monkeypatch.setattr(inputs, "fetch_inputs", fetch)
+    run = queue()
+    try:
+        with Background(claim()):
+            assert fetching.wait(timeout=30)
+            runs.cancel(run, actor=None)
+    finally:
+        go_on.set()
+    run.refresh_from_db()
+    assert run.state == State.CANCELED
+    assert GpuSlot.objects.get().attempt is None
+
+
+@pytest.mark.parametrize("wish", [runs.stop, runs.cancel])
+def test_what_is_large_goes_when_nobody_goes_on_from_it(wish):
+    run = queue("seconds=5")
+    with Background(claim()) as boss:
+        eventually(lambda: steps_of(run) > 0)
+        wish(run, actor=None)
+    assert not boss.directory.checkpoints.exists()
+    assert boss.directory.log.exists()
+
+
+def test_the_checkpoints_of_lost_attempts_go_when_the_run_has_succeeded():
+    run = queue("seconds=1")
+    worker = make_worker()
+    lost = claim(worker)
+    with Background(lost) as boss:
+        eventually(lambda: steps_of(run) > 2)
+        attempts.lose(lost, "Silent.")
+    attempts.free_slot(lost)
+    assert boss.directory.checkpoints.exists()
+    Supervisor(claim(worker)).supervise()
+    run.refresh_from_db()
+    assert run.state == State.SUCCEEDED
+    assert not boss.directory.checkpoints.exists()
+
+
+def test_a_rejected_attempt_leaves_nothing_in_the_store(monkeypatch, settings):
+    put_tree = storage.Store.put_tree
+
+    def put_and_lose(store, folder, key):
+        uri = put_tree(store, folder, key)
+        attempts.lose(attempt, "Silent.")
+        return uri
+
+    monkeypatch.setattr(storage.Store, "put_tree", put_and_lose)
+    queue()
+    attempt = claim()
+    Supervisor(attempt).supervise()
+    assert not Path(settings.ARTIFACT_STORE, inputs.store_key(attempt)).exists()
+
+
 def test_stop_saves_and_keeps_the_model():
     run = queue("seconds=5")
     with Background(claim()):
@@ -231,6 +350,19 @@ def test_cancel_ends_also_a_trainer_that_does_not_listen(plan):
     assert not run.has_model
     assert not processes.marked(boss.directory.path)
     assert GpuSlot.objects.get().attempt is None
+
+
+def test_a_run_starts_from_the_model_of_one_that_was_stopped():
+    base = queue("seconds=5")
+    worker = make_worker()
+    with Background(claim(worker)):
+        eventually(lambda: steps_of(base) > 0)
+        runs.stop(base, actor=None)
+    queue("seconds=0", project=base.project, base_run=base)
+    attempt = claim(worker)
+    directory = inputs.make_directory(attempt)
+    inputs.fetch_inputs(attempt, directory)
+    assert (directory.inputs / "base_model" / "weights").exists()
 
 
 def test_going_down_queues_the_run_again_and_it_resumes():
