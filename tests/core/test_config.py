@@ -124,6 +124,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, name, text, told):
             "RLHF004",
             "no effect",
         ),
+        ({"dpo_config": {"label_smoothing": 0.1}}, "RLHF004", "no effect"),
         (
             {"dpo_config": {"loss_type": "hinge", "label_smoothing": 0.1}},
             "RLHF004",

@@ -128,6 +128,48 @@ def test_reward_accuracy_is_that_of_the_trainer(trained):
     assert measured["mean_margin"] == pytest.approx(logged["eval_margin"], rel=1e-3)
 
 
+@pytest.mark.parametrize("algorithm", ["reward_model", "dpo"])
+def test_what_is_measured_is_what_was_held_out(algorithm, make_config, no_reload):
+    """Held-out verdicts that contradict those of training must look as bad."""
+    from training.core.runner import RLHFJobRunner
+
+    contrary = [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+        for row in make_pairs(16, seed=1)
+    ]
+    config = make_config(algorithm, eval_rows=contrary)
+    result = RLHFJobRunner(config).run()
+    assert result.eval_metrics["accuracy"] < 0.1
+    lines = [line for line, _ in RunDirectory(config.output_dir).iter_metrics()]
+    trained_on = [line["loss"] for line in lines if "loss" in line]
+    held_out = [line["eval_loss"] for line in lines if "eval_loss" in line]
+    assert trained_on[-1] < trained_on[0]
+    assert held_out[-1] > held_out[0]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_saved_model_is_as_good_as_was_measured(method, trained, tiny_model):
+    import torch
+
+    from training.core.data.tokens import Encoder, encode_scored_pairs
+    from training.core.evaluation.scoring import reward_scores
+    from training.core.models import load_tokenizer, load_trained
+
+    _, result, run = trained("reward_model", method)
+    model = load_trained(run.final, tiny_model, "score", torch.float32)
+    encoder = Encoder(load_tokenizer(run.final))
+    held_out = pairs_of(make_pairs(16, seed=1))
+    _, encoded = encode_scored_pairs(held_out, encoder, 256, Ledger(16))
+    chosen, rejected = (
+        reward_scores(model, [pair[side] for pair in encoded], 0, 8)
+        for side in ("chosen_ids", "rejected_ids")
+    )
+    margins = chosen - rejected
+    assert accuracy(margins)["accuracy"] == result.eval_metrics["accuracy"]
+    measured = result.eval_metrics["mean_margin"]
+    assert margins.mean() == pytest.approx(measured, rel=1e-4)
+
+
 def test_perplexity_is_that_of_the_held_out_loss(trained):
     _, result, run = trained("sft", "full")
     lines = [line for line, _ in run.iter_metrics()]
@@ -156,6 +198,17 @@ def test_scores_do_not_depend_on_the_batch(trained):
     all_, _ = log_probabilities(model, rows, 0, 3)
     assert np.allclose(one, all_, atol=1e-4)
     assert counts.tolist() == [2, 6, 1]
+
+
+def test_dropout_is_off_while_a_model_is_measured():
+    import torch
+
+    from training.core.evaluation.scoring import measuring
+
+    layer = torch.nn.Dropout(0.5)
+    with measuring(layer):
+        assert layer(torch.ones(100)).eq(1).all()
+    assert layer.training
 
 
 def test_without_held_out_rows_nothing_is_claimed(make_config, no_reload):

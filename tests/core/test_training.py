@@ -226,6 +226,28 @@ def test_the_settings_reach_the_trainer(make_config, no_reload):
     assert json.loads(state.read_text())["train_batch_size"] == 4
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"weight_decay": 0.5},
+        {"max_grad_norm": 0.01},
+        {"max_length": 20},
+        {"dpo_config": {"beta": 0.5}},
+        {"dpo_config": {"loss_type": "hinge"}},
+        {"dpo_config": {"loss_type": "robust", "label_smoothing": 0.3}},
+    ],
+    ids=str,
+)
+def test_a_setting_changes_what_is_learned(changes, trained, make_config, no_reload):
+    from training.core.runner import RLHFJobRunner
+
+    _, usual, _ = trained("dpo", "full")
+    other = RLHFJobRunner(make_config("dpo", **changes)).run()
+    assert other.final_loss != usual.final_loss
+    assert other.ledger == usual.ledger or "max_length" in changes
+
+
 def test_a_base_without_weights_for_a_head_gets_one_from_the_seed(trained):
     import torch
 

@@ -172,14 +172,17 @@ class DPOConfig(_Part):
         "dpo, ipo for ipo.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = Field(
-        0.0, description="Share of the labels that is thought to be wrong."
+        0.0,
+        description="Share of the labels that is thought to be wrong; loss_type robust "
+        "only.",
     )
 
     def _conflicts(self) -> Iterator[str]:
-        if self.label_smoothing and self.loss_type in (DPOLoss.HINGE, DPOLoss.IPO):
+        # TRL 1.16 takes it with every loss and reads it in this one.
+        if self.label_smoothing and self.loss_type is not DPOLoss.ROBUST:
             yield (
-                f"label_smoothing has no effect on loss_type {self.loss_type}: "
-                "remove it, or set loss_type: robust."
+                "label_smoothing has no effect without loss_type robust: remove it, or "
+                "set loss_type: robust."
             )
 
 
@@ -447,15 +450,15 @@ class RLHFConfig(_Part):
                     f"dpo_config is read by dpo and ipo only, not by {self.algorithm}: "
                     "remove it."
                 )
-            elif self.algorithm is RLHFAlgorithm.IPO:
-                if self.dpo_config.loss_type not in (None, DPOLoss.IPO):
-                    yield (
-                        f"algorithm ipo has loss_type ipo, not "
-                        f"{self.dpo_config.loss_type}: remove loss_type, or set "
-                        "algorithm: dpo."
-                    )
-                if self.dpo_config.label_smoothing:
-                    yield "label_smoothing has no effect on algorithm ipo: remove it."
+            elif (
+                self.algorithm is RLHFAlgorithm.IPO
+                and self.dpo_config.loss_type not in (None, DPOLoss.IPO)
+            ):
+                yield (
+                    f"algorithm ipo has loss_type ipo, not "
+                    f"{self.dpo_config.loss_type}: remove loss_type, or set "
+                    "algorithm: dpo."
+                )
         if self.peft is not None and self.peft.task_type is not None:
             right = _task_type(self.algorithm)
             if self.peft.task_type != right:
