@@ -43,7 +43,7 @@ LOOK_SECONDS = 0.1
 SILENCE_SECONDS = 900.0
 """A trainer that has written nothing for so long is remarked upon."""
 DATABASE_PATIENCE = 3600.0
-"""How long a finished run waits to be accepted while the database is away."""
+"""How long a run waits, to be begun or accepted, while the database is away."""
 
 GRACE = {"stop": (300.0, 60.0), "shutdown": (40.0, 8.0), "cancel": (3.0, 5.0)}
 """Seconds from being asked to SIGTERM, and from there to SIGKILL."""
@@ -180,7 +180,7 @@ class Supervisor:
         except AWAY:
             # No fault of the run's. While it trains, this is borne, not raised.
             self._kill()
-            self._persist(self._lose)
+            persist(self._lose)
         except Exception as error:
             log.exception("supervisor failed", attempt=str(self.attempt))
             self._kill()
@@ -195,11 +195,8 @@ class Supervisor:
 
     def _register(self) -> bool:
         me = processes.own_identity()
-        return bool(
-            Attempt.objects.filter(
-                pk=self.attempt.pk, state=Attempt.State.RUNNING
-            ).update(supervisor=me)
-        )
+        mine = Attempt.objects.filter(pk=self.attempt.pk, state=Attempt.State.RUNNING)
+        return bool(persist(lambda: mine.update(supervisor=me)))
 
     # --- Training ---
 
@@ -213,7 +210,7 @@ class Supervisor:
         checkpoint = inputs.carry_checkpoint(self.attempt, self.directory)
         self.child = self._start(needs_hub, checkpoint)
         trainer = processes.identity(self.child.pid)
-        self._persist(
+        persist(
             lambda: Attempt.objects.filter(pk=self.attempt.pk).update(
                 trainer=trainer or {}
             )
@@ -354,7 +351,7 @@ class Supervisor:
         """Accept what the attempt came to. The exit code alone proves nothing."""
         out_of_memory = _killed_for_memory() > self._killed_before
         self._kill()  # ranks and data loaders may have outlived the trainer
-        self._persist(lambda: self.shipper.ship(last=True), lenient=True)
+        persist(lambda: self.shipper.ship(last=True), lenient=True)
         self._check_fence()
         result = self._read_result()
         status = str(result.get("status", "")) if result else ""
@@ -365,7 +362,7 @@ class Supervisor:
         elif status == "completed":
             self._keep(runs.State.SUCCEEDED, "Succeeded.", result, facts)
         elif self.is_going_down and status != "failed" and not wish:
-            self._persist(lambda: attempts.interrupt(self.attempt, **facts))
+            persist(lambda: attempts.interrupt(self.attempt, **facts))
         elif status == "stopped":
             self._keep(runs.State.STOPPED, "Stopped and saved.", result, facts)
         elif result and isinstance(result.get("error"), dict):
@@ -405,7 +402,7 @@ class Supervisor:
         self._finish(runs.State.FAILED, str(error["message"]), error=error, **facts)
 
     def _withdraw(self) -> None:
-        self._persist(lambda: inputs.withdraw(self.attempt), lenient=True)
+        persist(lambda: inputs.withdraw(self.attempt), lenient=True)
 
     def _lose(self) -> None:
         reason = "The database was away while the attempt was prepared."
@@ -413,7 +410,7 @@ class Supervisor:
             attempts.free_slot(self.attempt)
 
     def _finish(self, to: runs.State, message: str, **facts: Any) -> bool:
-        accepted = self._persist(
+        accepted = persist(
             lambda: attempts.finish(self.attempt, to, message=message, **facts)
         )
         log.info(
@@ -440,22 +437,23 @@ class Supervisor:
             return int(gigabytes * 1e9)
         return self.peak_memory or None
 
-    def _persist(self, change: Callable[[], T], *, lenient: bool = False) -> T | None:
-        """Make a change as soon as the database can be reached."""
-        deadline = time.monotonic() + DATABASE_PATIENCE
-        while True:
-            try:
-                return change()
-            except AWAY:
-                connection.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(LISTEN_SECONDS)
-            except (DatabaseError, ValueError, TypeError, OSError):
-                if not lenient:
-                    raise
-                log.exception("could not ship", attempt=str(self.attempt))
-                return None
+
+def persist(change: Callable[[], T], *, lenient: bool = False) -> T | None:
+    """Make a change as soon as the database can be reached."""
+    deadline = time.monotonic() + DATABASE_PATIENCE
+    while True:
+        try:
+            return change()
+        except AWAY:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LISTEN_SECONDS)
+        except (DatabaseError, ValueError, TypeError, OSError):
+            if not lenient:
+                raise
+            log.exception("could not be kept")
+            return None
 
 
 def _killed_for_memory() -> int:

@@ -421,6 +421,22 @@ def test_a_trainer_that_does_not_stop_is_killed_and_that_is_said(monkeypatch):
     assert run.error["class"] == "NotStopped"
 
 
+def test_a_supervisor_that_starts_while_the_database_is_away_waits_for_it():
+    left = iter(range(3))
+
+    def away(execute, *query):
+        if next(left, None) is not None:
+            raise OperationalError("server closed the connection")
+        return execute(*query)
+
+    run = queue()
+    attempt = claim()
+    with connection.execute_wrapper(away):
+        Supervisor(attempt).supervise()
+    run.refresh_from_db()
+    assert (run.state, run.attempts.count()) == (State.SUCCEEDED, 1)
+
+
 def test_a_database_that_is_away_before_training_is_no_failure(monkeypatch):
     def away(*args: object) -> bool:
         raise OperationalError("server closed the connection")

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from training.models import Attempt
-from training.supervisor import Supervisor
+from training.supervisor import Supervisor, persist
 
 
 class Command(BaseCommand):
@@ -21,11 +21,10 @@ class Command(BaseCommand):
         parser.add_argument("fence", type=int)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        attempt = (
-            Attempt.objects.select_related("run__snapshot", "worker", "slot")
-            .filter(run=options["run"], fence=options["fence"])
-            .first()
-        )
+        found = Attempt.objects.select_related(
+            "run__snapshot", "worker", "slot"
+        ).filter(run=options["run"], fence=options["fence"])
+        attempt = persist(found.first)
         if attempt is None:
             raise CommandError(
                 f"Run {options['run']} has no attempt {options['fence']}."
