@@ -220,6 +220,19 @@ def test_tasks_of_an_unfinished_import_are_not_there_yet(project):
     assert freeze(project).ledger["judged"] == 1
 
 
+def test_the_statistics_know_who_won_how_and_where(project):
+    """The short response of one model wins each time, and is on the left."""
+    for n in range(3):
+        task = make_task(project, f"{n}?", "long and winding", "short")
+        Response.objects.filter(pk=task.response_a_id).update(model_name="large")
+        Response.objects.filter(pk=task.response_b_id).update(model_name="small")
+        judge(task, "b", shown_left="b")
+    found = freeze(project).statistics
+    assert found["wins"] == [{"winner": "small", "loser": "large", "n": 3}]
+    assert found["length_bias"]["value"] == 0
+    assert found["position_bias"]["value"] == 1
+
+
 def test_other_projects_are_not_heard(project):
     judge(make_task(project, "2 + 2?"), "a")
     judge(make_task(make_project("Other"), "2 + 2?"), "a")

@@ -136,6 +136,13 @@ def test_the_head_says_nothing_twice(viewer, run):
     assert viewer.get(run_url("run_head", run), {"seen": seen}).status_code == 200
 
 
+def test_the_accuracy_of_a_live_run_is_that_of_the_held_out_rows(viewer, run):
+    add_points(run.attempts.get(), "rewards/accuracies", {30: 0.99, 31: 0.99})
+    r = viewer.get(run_url("run_head", run))
+    assertContains(r, "70.0%")
+    assertNotContains(r, "99.0%")
+
+
 def test_before_the_first_step_there_is_no_accuracy(viewer, project):
     run = make_run(project, state=Run.State.RUNNING)
     add_points(make_attempt(run), "eval_rewards/accuracies", {0: 0.0})
