@@ -5,17 +5,26 @@ It takes seconds to minutes, so it runs in a process of its own, never in a requ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Length
 
-from labelhub.columns import FLOAT, INT, TEXT, columns_of
-from labelhub.models import Judgment, Project, Response, User
+from labelhub.columns import (
+    BOTH_BAD,
+    TIE,
+    A,
+    B,
+    Judgments,
+    as_ints,
+    places,
+    read_judgments,
+)
+from labelhub.models import Project
 from labelhub.quality.arrays import Bools, Ints, Judged, groups
 from labelhub.quality.bias import NO_LENGTH, NO_SIDE, favour
 from labelhub.quality.coefficients import (
@@ -27,11 +36,8 @@ from labelhub.quality.coefficients import (
     self_consistency,
 )
 from labelhub.quality.estimate import Estimate
+from labelhub.quality.ranking import Comparisons, Ranking, duels, rank
 
-PAIRWISE = ("a", "tie", "b", "both_bad")
-BINARY = ("bad", "good")
-"""Verdicts by their codes; those of pairs in their order, but for both_bad."""
-A, TIE, B, BOTH_BAD = range(4)
 MOST_JUDGES = 1000
 MOST_SLICES = 20
 """How many get lines of their own, those with the most judgments first."""
@@ -45,16 +51,17 @@ def measure(
 ) -> dict[str, Numbers]:
     """{source: {what: numbers}}; judgments of different sources are never mixed."""
     progress("reading judgments")
-    rows, names = _read(project)
+    read = read_judgments(project)
     found = {}
-    for source in sorted(rows["source"].unique().to_pylist()):
+    for source in sorted(read.rows["source"].unique().to_pylist()):
         progress(f"measuring {source} judgments")
-        heard = rows.filter(pc.equal(rows["source"], source))
-        found[source] = _numbers(project, heard, names)
+        rows = read.rows.filter(pc.equal(read.rows["source"], source))
+        found[source] = _numbers(project, replace(read, rows=rows))
     return found
 
 
-def _numbers(project: Project, rows: pa.Table, names: list[str]) -> Numbers:
+def _numbers(project: Project, read: Judgments) -> Numbers:
+    rows, names = read.rows, read.judges
     once = _where(rows, _of(rows, "original") == _of(rows, "task"))
     judged = _judged(once)
     found: Numbers = {"n_judgments": len(once)}
@@ -66,7 +73,9 @@ def _numbers(project: Project, rows: pa.Table, names: list[str]) -> Numbers:
     twice = _twice(_where(rows, _of(rows, "judge") < len(names)))
     found["self_consistency"] = _consistency(twice)
     found["judges"] = _judges(project, known, twice, names)
-    found["slices"] = _slices(once)
+    found["slices"] = _slices(once) if found["agreement"].n else {}
+    if project.is_pairwise:
+        found["ranking"] = _ranking(once, read.models)
     return found
 
 
@@ -109,7 +118,7 @@ def _twice(rows: pa.Table) -> pa.Table:
     keys = _of(first, "task") * n + _of(first, "judge")
     order = np.argsort(keys, kind="stable")
     wanted = _of(again, "original") * n + _of(again, "judge")
-    at, is_there = _places(keys[order], wanted)
+    at, is_there = places(keys[order], wanted)
     said = _of(first, "verdict")[order[at[is_there]]]
     return _where(again, is_there).append_column("said", pa.array(said))
 
@@ -143,7 +152,7 @@ def _slices(rows: pa.Table) -> Numbers:
     found: Numbers = {}
     for name in ("import", "category"):
         coded = rows[name].fill_null("").combine_chunks().dictionary_encode()
-        labels, code = coded.dictionary.to_pylist(), _ints(coded.indices)
+        labels, code = coded.dictionary.to_pylist(), as_ints(coded.indices)
         if len(labels) < 2:
             continue
         parts = sorted(groups(code, len(labels)), key=lambda part: -len(part[1]))
@@ -160,92 +169,79 @@ def _slices(rows: pa.Table) -> Numbers:
     return found
 
 
-def _read(project: Project) -> tuple[pa.Table, list[str]]:
-    """Standing judgments with what their tasks and responses say; the judges' names.
-
-    Judges count from 0; from the number of names on each is nobody known.
-    """
-    judged = columns_of(
-        Judgment.objects.standing()
-        .filter(project=project)
-        .order_by()
-        .values_list(
-            *("id", "task_id", "annotator_id", "judge_name"),
-            *("source", "verdict", "shown_left", "seconds"),
-        ),
-        **{"pk": INT, "task": INT, "person": INT, "judge_name": TEXT},
-        **{"source": TEXT, "verdict": TEXT, "shown_left": TEXT, "seconds": FLOAT},
-    ).sort_by("pk")
-    tasks = _tasks(project)
-    at, is_there = _places(_ints(tasks["pk"]), _ints(judged["task"]))
-    judged, tasks = _where(judged, is_there), tasks.take(at[is_there])
-    judge, names = _named(judged)
-    verdicts = PAIRWISE if project.is_pairwise else BINARY
-    task, original = _ints(judged["task"]), _ints(tasks["original"])
-    columns = {
-        "source": judged["source"],
-        "task": task,
-        "original": np.where(original < 0, task, original),
-        "judge": judge,
-        "verdict": _coded(judged["verdict"], verdicts),
-        "left": _coded(judged["shown_left"], ("b", "", "a")) - 1,
-        "seconds": judged["seconds"].fill_null(np.nan),
-        **{name: tasks[name] for name in ("prompt", "longer", "import", "category")},
+def _ranking(rows: pa.Table, models: list[str]) -> Numbers:
+    """The leaderboard, as judged and with length and side taken out."""
+    a, b = _of(rows, "model_a"), _of(rows, "model_b")
+    named = (a >= 0) & (b >= 0)
+    found: Numbers = {
+        "n_without_model": int((~named).sum()),
+        "n_same_model": int((named & (a == b)).sum()),
     }
-    return pa.table(columns), names
-
-
-def _tasks(project: Project) -> pa.Table:
-    tasks = columns_of(
-        project.tasks.exclude(status="loading")
-        .order_by("id")
-        .values_list(
-            *("id", "prompt_id", "repeat_of_id", "batch_id"),
-            *("response_a_id", "response_b_id"),
-            KeyTextTransform("category", "prompt__metadata"),
-        ),
-        **{"pk": INT, "prompt": INT, "original": INT, "import": TEXT},
-        **{"a": INT, "b": INT, "category": TEXT},
-    )
-    responses = columns_of(
-        Response.objects.filter(prompt__project=project)
-        .order_by("id")
-        .values_list("id", Length("text")),
-        pk=INT,
-        length=INT,
-    )
-    pk, length = _ints(responses["pk"]), _ints(responses["length"])
-    a, b = (length[_places(pk, _ints(tasks[side]))[0]] for side in "ab")
-    return tasks.append_column("longer", pa.array(np.sign(a - b)))
-
-
-def _ints(column: pa.Array | pa.ChunkedArray) -> Ints:
-    """-1 where there is none."""
-    found: Ints = column.fill_null(-1).to_numpy().astype(np.int64)
+    compared = _where(rows, named & (a != b))
+    if not len(compared):
+        return found | {"because": "No judgment is on answers of two named models."}
+    comparisons, seen = _comparisons(compared)
+    names = [models[model] for model in seen]
+    ranking = rank(comparisons)
+    found |= {"groups": _leaderboards(ranking, names), "tie": ranking.tie}
+    found["duels"] = [
+        {**asdict(duel), "first": names[duel.first], "second": names[duel.second]}
+        | {"share": duel.share}
+        for duel in duels(comparisons)
+    ]
+    effects = np.column_stack([_of(compared, "log_ratio"), _of(compared, "left")])
+    moves = effects.any(axis=0)
+    if moves.any():
+        controlled = rank(replace(comparisons, effects=effects[:, moves].astype(float)))
+        kept = np.array(("length", "side"))[moves].tolist()
+        found["controlled"] = {
+            "groups": _leaderboards(controlled, names),
+            "effects": dict(zip(kept, controlled.effects, strict=True)),
+        }
     return found
 
 
-def _places(keys: Ints, wanted: Ints) -> tuple[Ints, Bools]:
-    """Where in the sorted keys each is, and whether it is there at all."""
-    if not len(keys):
-        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=bool)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return at, keys[at] == wanted
+def _comparisons(rows: pa.Table) -> tuple[Comparisons, list[int]]:
+    """Of the models that are there, renumbered, with which they were."""
+    n = len(rows)
+    both = np.concatenate([_of(rows, "model_a"), _of(rows, "model_b")])
+    seen, code = np.unique(both, return_inverse=True)
+    verdict = _of(rows, "verdict")
+    comparisons = Comparisons(
+        prompt=_of(rows, "prompt"),
+        first=code[:n],
+        second=code[n:],
+        outcome=np.select([verdict == A, verdict == B], [1, -1]),
+        n_models=len(seen),
+        effects=np.zeros((n, 0)),
+    )
+    return comparisons, seen.tolist()
 
 
-def _coded(column: pa.ChunkedArray, values: Sequence[str]) -> Ints:
-    return _ints(pc.index_in(column, value_set=pa.array(values)))
+def _leaderboards(ranking: Ranking, names: list[str]) -> list[list[Numbers]]:
+    return [
+        [
+            {
+                "model": names[ranked.model],
+                "points": _points(ranked.strength),
+                "best": ranked.best,
+                "worst": ranked.worst,
+            }
+            for ranked in group
+        ]
+        for group in ranking.groups
+    ]
 
 
-def _named(judged: pa.Table) -> tuple[Ints, list[str]]:
-    """Annotators, then judges by name, then one for each judgment of nobody known."""
-    person, name = _ints(judged["person"]), judged["judge_name"]
-    people = np.unique(person[person >= 0]).tolist()
-    usernames = User.objects.in_bulk(people)
-    names = sorted(set(name.unique().to_pylist()) - {""})
-    by_name = pc.index_in(name, value_set=pa.array(names, type=TEXT))
-    judge = _ints(by_name)
-    n_known = len(people) + len(names)
-    judge = np.where(judge < 0, n_known + np.arange(len(judge)), judge + len(people))
-    judge = np.where(person < 0, judge, np.searchsorted(people, person))
-    return judge, [str(usernames[pk]) for pk in people] + names
+def _points(strength: Estimate) -> Estimate:
+    """On Elo's scale: 1000 is the middle, 400 more are odds of ten to one."""
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else 1000 + 400 / math.log(10) * value
+
+    return replace(
+        strength,
+        value=scaled(strength.value),
+        low=scaled(strength.low),
+        high=scaled(strength.high),
+    )

@@ -81,7 +81,7 @@ class Judged:
         return cells.reshape(n_tasks, self.n_verdicts), self.prompt[first]
 
 
-def codes(values: Ints) -> Ints:
+def codes(values: Ints | Floats) -> Ints:
     """The same groups, numbered from 0 without gaps.
 
     >>> codes(np.array([7, 7, 3]))

@@ -46,16 +46,35 @@ def _lines(numbers: dict[str, Any]) -> Iterator[str]:
             if value:
                 yield name
                 yield from (f"  {line}" for line in _lines(value))
+        elif isinstance(value, list):
+            yield name
+            yield from (f"  {line}" for part in value for line in _row_lines(part))
         elif isinstance(value, Estimate):
             yield f"{name:<18}{_told(value)}"
         else:
-            yield f"{name:<18}{value:,}"
+            yield f"{name:<18}{value}"
 
 
-def _told(estimate: Estimate) -> str:
+def _row_lines(part: Any) -> Iterator[str]:
+    """A group of models, or how two of them did against each other."""
+    if isinstance(part, list):
+        yield "compared with each other"
+        for row in part:
+            ranks = f"rank {row['best']} to {row['worst']}"
+            yield f"  {row['model']:<32}{_told(row['points'], 0)}  {ranks}"
+    else:
+        counts = f"{part['won']} won, {part['tied']} tied, {part['lost']} lost"
+        yield f"{part['first']} – {part['second']}: {counts}"
+
+
+def _told(estimate: Estimate, digits: int = 3) -> str:
     if estimate.value is None:
         return f"undefined: {estimate.because}"
-    told = f"{estimate.value:.3f}"
-    if estimate.low is not None:
-        told += f"  {estimate.low:.3f} to {estimate.high:.3f}"
+    told = f"{estimate.value:.{digits}f}"
+    if estimate.low is not None or estimate.high is not None:
+        low, high = (
+            "…" if end is None else f"{end:.{digits}f}"
+            for end in (estimate.low, estimate.high)
+        )
+        told += f"  {low} to {high}"
     return f"{told}  n = {estimate.n:,}  {estimate.because}".rstrip()
