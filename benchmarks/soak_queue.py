@@ -115,7 +115,7 @@ class Soak:
         self.hit: dict[str, list[int]] = defaultdict(list)
         """Fault -> the runs it hit."""
         self.trainers_killed: set[str] = set()
-        self.asleep: list[tuple[float, list[Process]]] = []
+        self.alarms: list[threading.Timer] = []
         self.away: threading.Thread | None = None
         self.full: threading.Thread | None = None
         self.decoy = subprocess.Popen(["sleep", "100000"])
@@ -147,7 +147,7 @@ class Soak:
         while (killed := self._killed()) < self.options.kills:
             if time.monotonic() > until:
                 break
-            self._keep()
+            self.site.keep()
             self._top_up()
             (name,) = self.chance.choices(names, weights)
             if self.do(name):
@@ -159,7 +159,7 @@ class Soak:
 
     def end(self) -> Finding:
         """Let everything come to its end, stop the site, and have it audited."""
-        for thread in (self.away, self.full):
+        for thread in (self.away, self.full, *self.alarms):
             if thread:
                 thread.join()
         ended = "SELECT COUNT(*) FROM training_run WHERE state NOT IN "
@@ -167,7 +167,6 @@ class Soak:
         taken = "SELECT COUNT(*) FROM training_gpuslot WHERE attempt_id IS NOT NULL"
         self._wait_until(lambda: self._one(ended) == 0 == self._one(taken), 600)
         time.sleep(5)
-        self._wake(all_of_them=True)
         self.site.stop()
         left = self.site.processes()
         found = audit(self.site, self.trainers_killed, self.counts["disk full"] > 0)
@@ -236,16 +235,11 @@ class Soak:
         found = [p for p in found[:most] if p.signal(signal.SIGSTOP)]
         for process in found:
             self._note(fault, process)
-        self.asleep.append((time.monotonic() + STOPPED_SECONDS, found))
+        # By a thread: who sleeps in a transaction may keep us from going on.
+        alarm = threading.Timer(STOPPED_SECONDS, wake, [found])
+        alarm.start()
+        self.alarms.append(alarm)
         return bool(found)
-
-    def _wake(self, *, all_of_them: bool = False) -> None:
-        for until, sleepers in self.asleep:
-            if all_of_them or time.monotonic() > until:
-                for process in sleepers:
-                    process.signal(signal.SIGCONT)
-                sleepers.clear()
-        self.asleep = [(until, left) for until, left in self.asleep if left]
 
     # --- Rows that say something wrong ---
 
@@ -336,10 +330,6 @@ class Soak:
 
     # --- Parts ---
 
-    def _keep(self) -> None:
-        self.site.keep()
-        self._wake()
-
     def _top_up(self) -> None:
         """Keep so many runs in flight; most take a second or three."""
         from training import runs
@@ -355,7 +345,7 @@ class Soak:
                 "base_model": "starter:tiny",
                 "dataset_path": "pairs.jsonl",
                 "max_steps": 4,
-                "save_interval": 2,
+                "logging": {"save_interval": 2},
                 "max_length": 64,
                 "cpu_threads": 1,
             },
@@ -387,7 +377,7 @@ class Soak:
     def _wait_until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not condition() and time.monotonic() < deadline:
-            self._keep()
+            self.site.keep()
             time.sleep(0.2)
 
     def _note(self, fault: str, victim: Process) -> None:
@@ -412,6 +402,11 @@ class Soak:
                     "rejected": f"I do not know what {n} plus one is.",
                 }
                 file.write(json.dumps(row) + "\n")
+
+
+def wake(sleepers: list[Process]) -> None:
+    for process in sleepers:
+        process.signal(signal.SIGCONT)
 
 
 def print_table(soak: Soak, found: Finding) -> None:

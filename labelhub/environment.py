@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,13 @@ def database_settings(env: Environment) -> dict[str, object]:
         raise ImproperlyConfigured(
             f"DATABASE_URL starts with {url.scheme!r}; use postgres:// or sqlite://."
         )
+    options: dict[str, object] = {
+        # A host that is frozen or cut off in a transaction keeps its locks until then.
+        "options": "-c idle_in_transaction_session_timeout=60000",
+    }
+    if "qcluster" not in sys.argv[1:2]:
+        # Its processes are forks, which would talk through the same connections.
+        options["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(url.path.lstrip("/")),
@@ -148,10 +156,7 @@ def database_settings(env: Environment) -> dict[str, object]:
         "HOST": url.hostname or "",
         "PORT": str(url.port or ""),
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": 8, "timeout": 10},
-            **dict(parse_qsl(url.query)),
-        },
+        "OPTIONS": {**options, **dict(parse_qsl(url.query))},
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from labelhub.environment import (
     Environment,
@@ -95,3 +96,20 @@ def test_every_variable_is_documented():
         n.upper() for n in Environment.model_fields if f"`{n.upper()}`" not in page
     ]
     assert not missing
+
+
+def test_the_forks_of_the_queue_share_no_connection(env, monkeypatch):
+    url = "postgres://localhost/x"
+    assert "pool" in database_settings(env(DATABASE_URL=url))["OPTIONS"]
+    monkeypatch.setattr("sys.argv", ["manage.py", "qcluster"])
+    assert "pool" not in database_settings(env(DATABASE_URL=url))["OPTIONS"]
+
+
+@pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has no such thing"
+)
+@pytest.mark.django_db
+def test_who_is_frozen_in_a_transaction_does_not_keep_its_locks_for_ever():
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        assert cursor.fetchone() == ("1min",)
