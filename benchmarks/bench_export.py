@@ -1,141 +1,83 @@
-"""Freezing ten times as many judgments takes hardly more memory.
+"""A million responses and judgments go out: rate, memory, and the judge's waiting.
 
-    python benchmarks/bench_export.py [JUDGMENTS]
+    python benchmarks/bench_export.py [--rows 1000000] [--database sqlite|postgres]
 
-Fills an SQLite database with JUDGMENTS (1,000,000) and with a tenth of that, freezes
-each for DPO in a process of its own, and prints the peak of private memory and their
-ratio. Pages of the database file that SQLite maps (up to 128 MB) are not counted: the
-kernel takes them back when it wants.
+`manage.py export_dataset` freezes ROWS judgments of ROWS responses in ROWS/2 tasks for
+DPO, stores the files and writes them to a folder, from the start of the process to its
+end, while somebody judges in the same project. The baseline reads the same columns:
+every judgment with its task, its prompt and its two responses, 5,000 at a time by
+keyset, with the database's own driver, and does nothing with them.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-NOW = "'2026-01-01 00:00:00'"
+import bulk
+
+COLUMNS = """
+    j.id, j.source, j.verdict, j.surplus, j.judge_name, j.annotator_id, j.shown_left,
+    t.id, t.status, t.repeat_of_id, p.id, p.content_hash, p.messages,
+    a.id, a.content_hash, a.model_name, a.text,
+    b.id, b.content_hash, b.model_name, b.text
+"""
 
 
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    small, large = measure(n // 10), measure(n)
-    for found in (small, large):
-        print(
-            f"{found['judgments']:>9,} judgments, {found['rows']:,} rows: "
-            f"{found['seconds']:.1f} s, peak {found['peak_mb']:.0f} MB"
+    options = bulk.arguments(__doc__ or "")
+    for kind in options.database:
+        measure(kind, options.rows)
+    bulk.print_conditions("after")
+
+
+def measure(kind: str, n_rows: int) -> None:
+    bulk.print_conditions(f"export, {kind}")
+    with bulk.database(kind) as environment:
+        bulk.child(environment, __file__, "fill", n_rows // 2)
+        bulk.prepare(environment)
+        bare = bulk.child(environment, __file__, "read")
+        out = Path(environment["DATA_DIR"], "out")
+        found = bulk.watch(
+            environment,
+            ["export_dataset", "bench", "--for", "dpo", "--out", str(out)],
         )
-    print(f"memory ratio {large['peak_mb'] / small['peak_mb']:.2f}")
+        facts = json.loads((out / "snapshot.json").read_text())
+    if facts["statistics"]["sources"]["imported"] != n_rows:
+        sys.exit(f"{facts['statistics']} of {n_rows} judgments")
+    print(
+        f"{facts['n_judgments']:,} judgments, {sum(facts['rows'].values()):,} rows for"
+        f" DPO, {sum(file['bytes'] for file in facts['files']) / 1e6:,.0f} MB"
+    )
+    bulk.print_watched(found, n_rows, bare)
 
 
-def measure(judgments: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "DATA_DIR": folder}
-        environment.pop("DATABASE_URL", None)
-        command = [sys.executable, __file__]
-        subprocess.run([*command, "fill", str(judgments)], env=environment, check=True)
-        done = subprocess.run(
-            [*command, "freeze"], env=environment, check=True, stdout=subprocess.PIPE
-        )
-        return {"judgments": judgments, **json.loads(done.stdout)}
-
-
-def fill(judgments: int) -> None:
-    """Two votes a task, ten tasks a prompt, answers of about 300 characters."""
-    from django.core.management import call_command
+def read() -> dict[str, float]:
     from django.db import connection
 
-    call_command("migrate", verbosity=0)
-    tasks = judgments // 2
-    prompts = max(1, tasks // 10)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO labelhub_project (id, name, slug, description, kind, status,"
-            " judgments_per_task, lease_seconds, 'order', allow_tie, allow_both_bad,"
-            " n_tasks, created_at) VALUES (1, 'P', 'p', '', 'pairwise', 'open', 2, 60,"
-            f" 'random', 1, 1, 0, {NOW})"
-        )
-        for n, statement in (
-            (
-                prompts,
-                "INSERT INTO labelhub_prompt (id, project_id, messages, external_id,"
-                " content_hash, metadata, created_at) SELECT value, 1,"
-                " json_array(json_object('role', 'user', 'content', 'What is ' ||"
-                f" value)), '', printf('%064x', value), '{{}}', {NOW}",
-            ),
-            (
-                2 * tasks,
-                "INSERT INTO labelhub_response (id, prompt_id, text, model_name,"
-                " sampling, external_id, content_hash, is_demonstration, created_at)"
-                f" SELECT value, (value - 1) / 20 % {prompts} + 1,"
-                " substr(hex(randomblob(150)), 1, 250 + value % 50),"
-                " 'm' || (value % 4),"
-                f" '{{}}', '', printf('%064x', value), 0, {NOW}",
-            ),
-            (
-                tasks,
-                "INSERT INTO labelhub_task (id, project_id, prompt_id, response_a_id,"
-                " response_b_id, priority, shuffle_key, n_required, n_done, n_leased,"
-                " status, created_at) SELECT value, 1,"
-                f" (value - 1) / 10 % {prompts} + 1, 2 * value - 1, 2 * value,"
-                f" 0, 0.5, 2, 2, 0, 'done', {NOW}",
-            ),
-            (
-                2 * tasks,
-                "INSERT INTO labelhub_judgment (id, project_id, task_id, source,"
-                " verdict, judge_name, external_id, revision, surplus, shown_left,"
-                " note, created_at) SELECT value, 1, (value + 1) / 2, 'imported',"
-                " CASE value * 7 % 9 WHEN 0 THEN 'b' WHEN 1 THEN 'tie' ELSE 'a' END,"
-                f" 'judge' || (value % 2), '', 1, 0, 'a', '', {NOW}",
-            ),
-        ):
-            cursor.execute(
-                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL"
-                f" SELECT value + 1 FROM n WHERE value < {n}) {statement} FROM n"
-            )
-
-
-def freeze() -> None:
-    from labelhub.models import Project
-    from training import exporting
-    from training.recipes import Recipe
-
-    peak = 0.0
-
-    def watch(phase: str, done: int, total: int) -> None:
-        nonlocal peak
-        peak = max(peak, private_mb())
-
-    started = time.perf_counter()
-    snapshot = exporting.freeze(
-        Project.objects.get(), Recipe(algorithm="dpo"), progress=watch
-    )
-    facts = {
-        "seconds": time.perf_counter() - started,
-        "peak_mb": peak,
-        "rows": snapshot.n_train + snapshot.n_eval,
-    }
-    print(json.dumps(facts))
-
-
-def private_mb() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("RssAnon"))
-    return int(line.split()[1]) / 1024
+    mark = "?" if connection.vendor == "sqlite" else "%s"
+    query = f"""
+        SELECT {COLUMNS} FROM labelhub_judgment j
+        JOIN labelhub_task t ON t.id = j.task_id
+        JOIN labelhub_prompt p ON p.id = t.prompt_id
+        JOIN labelhub_response a ON a.id = t.response_a_id
+        LEFT JOIN labelhub_response b ON b.id = t.response_b_id
+        WHERE j.project_id = 1 AND j.superseded_by_id IS NULL AND j.id > {mark}
+        ORDER BY j.id LIMIT {bulk.PAGE}
+    """
+    n_rows, last, started = 0, 0, time.perf_counter()
+    while rows := connection.connection.execute(query, (last,)).fetchall():
+        n_rows += len(rows)
+        last = rows[-1][0]
+    return {"rows": n_rows, "seconds": time.perf_counter() - started}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] not in (["fill"], ["freeze"]):
-        main()
+    if bulk.is_child(["fill", "read"]):
+        bulk.set_up_django()
+        is_fill = sys.argv[1] == "fill"
+        print(json.dumps(bulk.write_bare(int(sys.argv[2])) if is_fill else read()))
     else:
-        sys.path.insert(0, str(ROOT))
-        os.environ["DJANGO_SETTINGS_MODULE"] = "labelhub.settings"
-        import django
-
-        django.setup()
-        freeze() if sys.argv[1] == "freeze" else fill(int(sys.argv[2]))
+        main()

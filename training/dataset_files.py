@@ -83,6 +83,9 @@ def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]])
     return n
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class CanonicalHash:
     """sha256 over what the rows say, in their order, without database ids."""
 
@@ -95,7 +98,7 @@ class CanonicalHash:
     ) -> Iterator[dict[str, Any]]:
         for row in rows:
             said = {"split": split, **{name: row[name] for name in self.names}}
-            line = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+            line = _encode(said)
             self.hash.update(line.encode() + b"\n")
             yield row
 

@@ -12,11 +12,14 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from django.db import connection
 from django.db.models import Case, CharField, Count, F, Q, Value, When
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Concat, Length
 
 from labelhub.models import Judgment, Project, Prompt, Response, Task
@@ -133,6 +136,12 @@ class Tally:
         )
         self.scratch.executescript(SCHEMA)
         self.scratch.execute("BEGIN")
+        # Decided and not yet in the scratch file.
+        self.tasks_noted: list[tuple[Any, ...]] = []
+        self.rows_made: list[tuple[Any, ...]] = []
+        self.prompts_seen: dict[int, bytes] = {}
+        # Millions of tasks are of a few kinds.
+        self._decide = lru_cache(1000)(self._decided)
 
     def close(self) -> None:
         self.scratch.close()
@@ -196,6 +205,7 @@ class Tally:
                 self._add(row)
                 self._forget_demonstration(row.prompt, row.first_hash)
         self._add_demonstrations()
+        self._flush()
         self._split()
 
     def ledger(self) -> Ledger:
@@ -225,13 +235,15 @@ class Tally:
         )
         for page in batched(cursor, PAGE // 2):
             prompts = dict(
-                Prompt.objects.filter(pk__in={row[1] for row in page}).values_list(
-                    "pk", "messages"
-                )
+                Prompt.objects.filter(
+                    pk__in=among({row[1] for row in page})
+                ).values_list("pk", "messages")
             )
             texts = dict(
                 Response.objects.filter(
-                    pk__in={pk for row in page for pk in row[2:4] if pk is not None}
+                    pk__in=among(
+                        {pk for row in page for pk in row[2:4] if pk is not None}
+                    )
                 ).values_list("pk", "text")
             )
             for row in page:
@@ -277,15 +289,16 @@ class Tally:
             facts = facts_of(task for task, _ in page)
             for task, votes_on_it in page:
                 yield votes_on_it, facts[task]
+            self._flush()
             done += len(page)
             self.progress("Counting votes", done, total)
 
     def _settle_task(self, votes: list[Vote], facts: Facts) -> Iterator[Row]:
-        outcome = decide(
-            tallies_of(votes),
-            self.recipe,
-            retired=facts.status == Task.Status.RETIRED,
-            repeat=facts.repeat_of is not None,
+        # Surplus ones do not vote: a verdict must not hang on who was late.
+        outcome = self._decide(
+            tuple(sorted([(v.source, v.verdict) for v in votes if not v.surplus])),
+            facts.status == Task.Status.RETIRED,
+            facts.repeat_of is not None,
         )
         self._note(votes, facts, outcome)
         if outcome.reason:
@@ -315,6 +328,11 @@ class Tally:
                 source=outcome.source,
             )
 
+    def _decided(
+        self, said: tuple[tuple[str, str], ...], retired: bool, repeat: bool
+    ) -> Outcome:
+        return decide(tallies_of(said), self.recipe, retired=retired, repeat=repeat)
+
     def _note(self, votes: list[Vote], facts: Facts, outcome: Outcome) -> None:
         winner = loser = longer_won = None
         if outcome.verdict in ("a", "b") and not outcome.reason:
@@ -324,12 +342,11 @@ class Tally:
             winner, loser = names[won], names[1 - won]
             if lengths[0] != lengths[1]:
                 longer_won = lengths[won] > lengths[1 - won]
-        self.scratch.execute(
-            "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self.tasks_noted.append(
             (
                 *(facts.task, votes[0].prompt, outcome.reason, outcome.source),
                 *(outcome.verdict, outcome.n_votes, winner, loser, longer_won),
-            ),
+            )
         )
         if outcome.verdict in ("bad", "both_bad"):
             # A demonstration that was judged bad is no example any more.
@@ -337,21 +354,36 @@ class Tally:
                 self._forget_demonstration(votes[0].prompt, said)
 
     def _add(self, row: Row) -> None:
-        self.scratch.execute(
-            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self.rows_made.append(
             (
                 *(row.key(self.recipe.seed), row.prompt, row.first, row.second),
-                *(row.label, json.dumps(row.tasks), json.dumps(row.judgments)),
+                *(row.label, _listed(row.tasks), _listed(row.judgments)),
                 *(row.votes_for, row.votes_against, row.n_votes, row.source),
-            ),
+            )
         )
-        split_key = f"{self.recipe.seed}:split:{row.prompt_hash}"
-        self.scratch.execute(
+        if row.prompt not in self.prompts_seen:
+            split_key = f"{self.recipe.seed}:split:{row.prompt_hash}"
+            key = hashlib.sha256(split_key.encode()).digest()
+            self.prompts_seen[row.prompt] = key
+
+    def _flush(self) -> None:
+        """Write what was decided; a statement a row would take longer than deciding."""
+        self.scratch.executemany(
+            "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self.tasks_noted
+        )
+        self.scratch.executemany(
+            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.rows_made
+        )
+        self.scratch.executemany(
             "INSERT OR IGNORE INTO prompt (id, key) VALUES (?, ?)",
-            (row.prompt, hashlib.sha256(split_key.encode()).digest()),
+            self.prompts_seen.items(),
         )
+        for written in (self.tasks_noted, self.rows_made, self.prompts_seen):
+            written.clear()
 
     def _forget_demonstration(self, prompt: int, said: str | None) -> None:
+        if self.recipe.shape is not Shape.COMPLETIONS:
+            return
         self.scratch.execute(
             "DELETE FROM demonstration WHERE prompt = ? AND hash = ?", (prompt, said)
         )
@@ -403,8 +435,21 @@ def _said(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
+def _listed(numbers: Iterable[int]) -> str:
+    return f"[{', '.join(map(str, numbers))}]"
+
+
+def among(pks: Iterable[int]) -> RawSQL:
+    """Any number of ids as one parameter: Django spends longer on a thousand of them
+    than the database.
+    """
+    if connection.vendor == "postgresql":
+        return RawSQL("SELECT unnest(%s::bigint[])", [list(pks)])
+    return RawSQL("SELECT value FROM json_each(%s)", [_listed(pks)])
+
+
 def facts_of(tasks: Iterable[int]) -> dict[int, Facts]:
-    rows = Task.objects.filter(pk__in=list(tasks)).values_list(
+    rows = Task.objects.filter(pk__in=among(tasks)).values_list(
         *("id", "status", "repeat_of_id", "prompt__content_hash"),
         *("response_a_id", "response_b_id"),
         *("response_a__content_hash", "response_b__content_hash"),
@@ -414,15 +459,11 @@ def facts_of(tasks: Iterable[int]) -> dict[int, Facts]:
     return {row[0]: Facts(*row) for row in rows}
 
 
-def tallies_of(votes: Iterable[Vote]) -> dict[str, Counter[str]]:
-    """Votes by source and verdict. Surplus ones are kept, but do not vote.
-
-    What a task's verdict is must not hang on who happened to be late.
-    """
+def tallies_of(said: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
+    """How often each source gave each verdict."""
     tallies: dict[str, Counter[str]] = {}
-    for vote in votes:
-        if not vote.surplus:
-            tallies.setdefault(vote.source, Counter())[vote.verdict] += 1
+    for source, verdict in said:
+        tallies.setdefault(source, Counter())[verdict] += 1
     return tallies
 
 

@@ -41,7 +41,7 @@ def insert(
 ) -> None:
     """Write rows of these fields, in this order; JSON comes as text.
 
-    Fields that are not named get their default.
+    Fields that are not named get their default; where that is NULL, from the database.
     """
     if not rows:
         return
@@ -49,7 +49,9 @@ def insert(
     rest = [
         field
         for field in model._meta.concrete_fields
-        if field not in given and field.db_default is NOT_PROVIDED
+        if field not in given
+        and field.db_default is NOT_PROVIDED
+        and (field.has_default() or not field.null)
     ]
     defaults = tuple(
         field.get_db_prep_save(field.get_default(), connection) for field in rest

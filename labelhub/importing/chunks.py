@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import connection
 
 from labelhub.importing.items import Item
 
+_FEWEST, _MOST = 50, 2_000
+Chunk = TypeVar("Chunk")
 
-class ChunkSize(NamedTuple):
+
+@dataclass
+class ChunkSize:
     rows: int
     characters: int
+    seconds: float = math.inf
+    """What a transaction may take; `rows` follows what the last ones took."""
+
+    def adapt(self, took: float) -> None:
+        """Nobody knows beforehand how fast a machine is, nor how busy."""
+        if self.seconds < math.inf:
+            factor = min(1.5, self.seconds / max(took, 0.001))
+            self.rows = max(_FEWEST, min(_MOST, int(self.rows * factor)))
 
 
 def chunk_size() -> ChunkSize:
     """What one transaction writes: on SQLite well under 200 ms of the write lock."""
     if connection.vendor == "sqlite":
-        return ChunkSize(300, 1_000_000)
-    return ChunkSize(2_000, 16_000_000)
+        return ChunkSize(300, 1_000_000, seconds=0.1)
+    return ChunkSize(_MOST, 16_000_000)
 
 
 def in_chunks(
@@ -29,12 +44,31 @@ def in_chunks(
     chunk: list[tuple[Item, str]] = []
     characters = 0
     for item, judge_kind in items:
-        weight = sum(len(answer.text) for answer in item.answers) + len(item.note)
-        weight += sum(len(turn["content"]) for turn in item.prompt or [])
-        if chunk and (len(chunk) == size.rows or characters + weight > size.characters):
+        weight = len(item.note)
+        for answer in item.answers:
+            weight += len(answer.text)
+        for turn in item.prompt or ():
+            weight += len(turn["content"])
+        if chunk and (len(chunk) >= size.rows or characters + weight > size.characters):
             yield chunk
             chunk, characters = [], 0
         chunk.append((item, judge_kind))
         characters += weight
     if chunk:
         yield chunk
+
+
+def ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same, each made while the server is busy with the one before.
+
+    On SQLite the database is this very process: a thread that computes beside it
+    would keep it from its work while it holds the write lock.
+    """
+    if connection.vendor == "sqlite":
+        yield from chunks
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk

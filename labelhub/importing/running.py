@@ -20,8 +20,9 @@ from django.db.models.functions import Now
 from django_q.tasks import async_task
 
 from labelhub.importing.checking import Progress, Report, check, no_progress
-from labelhub.importing.chunks import chunk_size, in_chunks
+from labelhub.importing.chunks import ahead, in_chunks
 from labelhub.importing.detect import Source
+from labelhub.importing.drafting import Draft, drafts_of
 from labelhub.importing.files import Unreadable, sha256_of
 from labelhub.importing.items import Item, LeftOut
 from labelhub.importing.options import ImportOptions, ImportRefused
@@ -285,11 +286,15 @@ def _write_rows(writer: Writer, report: Report, progress: Progress) -> Counter[s
             else:
                 raise Unreadable(place, str(item))
 
+    def chunks(source: Source) -> Iterator[tuple[list[Draft], int]]:
+        for chunk in in_chunks(items(source), writer.size):
+            yield drafts_of(chunk), n_read
+
     for source in report.in_order():
         try:
-            for chunk in in_chunks(items(source), chunk_size()):
-                writer.write(chunk, n_read - n_written)
-                n_written = n_read
+            for drafts, n_read_then in ahead(chunks(source)):
+                writer.write(drafts, n_read_then - n_written)
+                n_written = n_read_then
                 progress("importing", n_written, report.n_rows)
         except Unreadable as exc:
             raise ImportRefused(

@@ -1,18 +1,19 @@
 """Pass 2: short transactions that may be cut off anywhere and run again.
 
 Everything is found by its content before it is made, so a second run of the same
-import makes only what is missing. Hashing and JSON are done before the transaction
-begins, for SQLite has one write lock and annotators wait for it.
+import makes only what is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -21,43 +22,27 @@ from django.db.models.functions import Now
 
 from labelhub.importing.bulk import insert, take_ids
 from labelhub.importing.chunks import chunk_size
+from labelhub.importing.drafting import Draft, as_json
 from labelhub.importing.index import Answered, Index
-from labelhub.importing.items import Answer, Item, mirrored
+from labelhub.importing.items import Answer, mirrored
 from labelhub.importing.options import ImportOptions
 from labelhub.importing.pairing import Policy, pairs_of
 from labelhub.models import ImportBatch, Judgment, Project, Prompt, Response, Task
-from labelhub.models.prompt import content_hash
 
 _TRIES = 3
-# json.dumps would make an encoder for every value.
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class TakenOver(Exception):
     """Another process has taken the batch up; this one must write nothing more."""
 
 
-@dataclass(slots=True)
-class _Draft:
-    """An item with all that can be computed before the transaction."""
-
-    item: Item
-    judge_kind: str
-    prompt_hash: str = ""
-    prompt_json: str = ""
-    hashes: list[str] = field(default_factory=list)
-    prompt_pk: int = 0
-    answered: list[Answered] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Pair:
+class _Pair(NamedTuple):
     """A task to have, and what was said of it."""
 
     a: Answered
     b: Answered | None
     verdict: str = ""
-    draft: _Draft | None = None
+    draft: Draft | None = None
 
 
 class Writer:
@@ -74,6 +59,7 @@ class Writer:
         self.options = options
         self.policy = policy
         self.index = index
+        self.size = chunk_size()
         self.named: Counter[str] = Counter()
         """Prompts, responses, tasks and judgments that the rows spoke of."""
         self.reused: Counter[str] = Counter()
@@ -85,15 +71,13 @@ class Writer:
 
     # --- rows ---------------------------------------------------------------
 
-    def write(self, items: Sequence[tuple[Item, str]], n_rows: int) -> None:
-        """One chunk of items, each with its kind of judge, in one transaction."""
-        drafts = [_drafted(item, judge_kind) for item, judge_kind in items]
+    def write(self, drafts: list[Draft], n_rows: int) -> None:
+        """One chunk in one transaction."""
         self._look_up_references(drafts)
         for attempt in range(1, _TRIES + 1):
             tally = _Tally()
             try:
-                with transaction.atomic():
-                    self._beat(n_rows)
+                with self._transaction(n_rows):
                     self._write_prompts(drafts, tally)
                     self._write_responses(drafts, tally)
                     adopted = self._write_tasks(self._pairs(drafts, tally), tally)
@@ -107,6 +91,15 @@ class Writer:
         self._keep(tally)
         self._note_written(drafts, adopted)
 
+    @contextmanager
+    def _transaction(self, n_rows: int = 0) -> Iterator[None]:
+        """A transaction of the batch, as long as ours may be; the next one adapts."""
+        with transaction.atomic():
+            started = time.monotonic()  # On SQLite the lock was waited for before.
+            self._beat(n_rows)
+            yield
+        self.size.adapt(time.monotonic() - started)
+
     def _beat(self, n_rows: int = 0) -> None:
         """Prove that the batch is still ours, and keep other imports of the project
         out until the transaction ends.
@@ -116,7 +109,7 @@ class Writer:
         if not ours.update(n_read=F("n_read") + n_rows, beat_at=Now()):
             raise TakenOver(f"another process has taken import {self.batch.pk} over")
 
-    def _look_up_references(self, drafts: list[_Draft]) -> None:
+    def _look_up_references(self, drafts: list[Draft]) -> None:
         names = {d.item.prompt_id for d in drafts if d.item.prompt is None}
         prompts = self.index.prompts(sorted(names))
         ids = {name for draft in drafts for name in draft.item.answer_ids}
@@ -129,7 +122,7 @@ class Writer:
             elif item.prompt is None:
                 draft.prompt_pk = prompts[item.prompt_id]
 
-    def _write_prompts(self, drafts: list[_Draft], tally: _Tally) -> None:
+    def _write_prompts(self, drafts: list[Draft], tally: _Tally) -> None:
         wanted = {d.prompt_hash: d for d in drafts if d.prompt_hash}
         tally.named["prompts"] += sum(bool(d.prompt_hash) for d in drafts)
         found = {
@@ -148,7 +141,7 @@ class Writer:
              "batch"),
             [
                 (pks[d.prompt_hash], self.project.pk, d.prompt_json, d.item.prompt_id,
-                 d.prompt_hash, _json(d.item.metadata), self.batch.pk)
+                 d.prompt_hash, as_json(d.item.metadata), self.batch.pk)
                 for d in new
             ],
         )  # fmt: skip
@@ -160,17 +153,18 @@ class Writer:
                 draft.prompt_pk = pks[draft.prompt_hash]
         tally.new_prompts = set(pks.values())
 
-    def _write_responses(self, drafts: list[_Draft], tally: _Tally) -> None:
+    def _write_responses(self, drafts: list[Draft], tally: _Tally) -> None:
         wanted: dict[tuple[int, str, str], Answer] = {}
         for draft in drafts:
-            tally.named["responses"] += len(draft.item.answers)
-            # In a pair the lower id becomes response_a. By hash, so that a says
-            # nothing about which of them was chosen.
-            for digest, answer in sorted(
-                zip(draft.hashes, draft.item.answers, strict=True),
-                key=lambda both: both[0] if draft.item.is_pair else "",
-            ):
-                tally.notes["empty_responses"] += not answer.text.strip()
+            answers = list(zip(draft.hashes, draft.item.answers, strict=True))
+            tally.named["responses"] += len(answers)
+            if draft.item.is_pair:
+                # In a pair the lower id becomes response_a. By hash, so that a says
+                # nothing about which of them was chosen.
+                answers.sort(key=itemgetter(0))
+            for digest, answer in answers:
+                if not answer.text.strip():
+                    tally.notes["empty_responses"] += 1
                 wanted.setdefault((draft.prompt_pk, answer.model, digest), answer)
         found = self._stored_responses(wanted, tally)
         new = [key for key in wanted if key not in found]
@@ -180,7 +174,7 @@ class Writer:
             ("id", "prompt", "text", "model_name", "sampling", "external_id",
              "content_hash", "is_demonstration", "batch"),
             [
-                (pk, key[0], wanted[key].text, key[1], _json(wanted[key].sampling),
+                (pk, key[0], wanted[key].text, key[1], as_json(wanted[key].sampling),
                  wanted[key].external_id, key[2], wanted[key].demonstration,
                  self.batch.pk)
                 for key, pk in pks.items()
@@ -224,7 +218,7 @@ class Writer:
             Response.objects.filter(pk__in=to_imitate).update(is_demonstration=True)
         return found
 
-    def _pairs(self, drafts: list[_Draft], tally: _Tally) -> list[_Pair]:
+    def _pairs(self, drafts: list[Draft], tally: _Tally) -> list[_Pair]:
         """The tasks these rows ask for."""
         pairs = []
         for draft in drafts:
@@ -334,10 +328,9 @@ class Writer:
         ours = ((prompt, {pk for _, pk in group}) for prompt, group in by_prompt)
         while chunk := dict(itertools.islice(ours, 200)):
             pairs = self._found_pairs(chunk)
-            while some := list(itertools.islice(pairs, chunk_size().rows * 2)):
+            while some := list(itertools.islice(pairs, self.size.rows)):
                 tally = _Tally()
-                with transaction.atomic():
-                    self._beat()
+                with self._transaction():
                     adopted = self._write_tasks(some, tally)
                 self._keep(tally)
                 self.index.adopt(adopted)
@@ -363,17 +356,17 @@ class Writer:
 
     def open_tasks(self) -> None:
         """Let the queue have the batch's tasks, and those of others that it needs."""
-        size = chunk_size().rows * 2
         mine = Task.objects.filter(batch=self.batch, status=Task.Status.LOADING)
-        while pks := list(mine.order_by("pk").values_list("pk", flat=True)[:size]):
+        while pks := list(
+            mine.order_by("pk").values_list("pk", flat=True)[: self.size.rows]
+        ):
             self._open(pks)
         adopted = self.index.adopted()
-        while pks := list(itertools.islice(adopted, size)):
+        while pks := list(itertools.islice(adopted, self.size.rows)):
             self._open(pks)
 
     def _open(self, pks: list[int]) -> None:
-        with transaction.atomic():
-            self._beat()
+        with self._transaction():
             n_opened = Task.objects.filter(
                 pk__in=pks, status=Task.Status.LOADING
             ).update(status=Task.Status.OPEN)
@@ -417,7 +410,7 @@ class Writer:
         self.left_out += tally.left_out
         self.built_on += tally.built_on
 
-    def _note_written(self, drafts: list[_Draft], adopted: list[int]) -> None:
+    def _note_written(self, drafts: list[Draft], adopted: list[int]) -> None:
         self.index.adopt(adopted)
         self.index.put_prompts(
             (d.item.prompt_id, d.prompt_pk)
@@ -469,17 +462,8 @@ class _Candidate(NamedTuple):
         return self.answered.hash
 
 
-def _drafted(item: Item, judge_kind: str) -> _Draft:
-    draft = _Draft(item, judge_kind)
-    if item.prompt is not None:
-        draft.prompt_hash = content_hash(item.prompt)
-        draft.prompt_json = _json(item.prompt)
-    draft.hashes = [content_hash(answer.text) for answer in item.answers]
-    return draft
-
-
 def _ordered(
-    one: Answered, other: Answered, verdict: str = "", draft: _Draft | None = None
+    one: Answered, other: Answered, verdict: str = "", draft: Draft | None = None
 ) -> _Pair:
     """a is the lower id, as the database demands; the verdict follows it."""
     if one.pk < other.pk:

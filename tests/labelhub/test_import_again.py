@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from labelhub import queue
 from labelhub.importing import (
@@ -96,7 +97,7 @@ def counted(project: Project) -> tuple[int, ...]:
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Transactions of three rows."""
-    for module in (running, writing, removing):
+    for module in (writing, removing):
         monkeypatch.setattr(module, "chunk_size", lambda: ChunkSize(3, 10**6))
 
 
@@ -435,6 +436,40 @@ def test_queries_do_not_grow_with_rows(
         path = write_rows(tmp_path / "x.jsonl", *preferences(*range(n)))
         with django_assert_max_num_queries(60):
             run(project, path)
+
+
+def test_a_transaction_takes_few_queries_however_many_rows_it_has(
+    project, tmp_path, monkeypatch
+):
+    """BEGIN, fence, beat; then for each table a look and a write; COMMIT."""
+    spent: dict[int, int] = {}
+    real = Writer.write
+
+    def write(self: Writer, drafts: list[Any], n_rows: int) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            real(self, drafts, n_rows)
+        spent[len(drafts)] = len(queries)
+
+    monkeypatch.setattr(Writer, "write", write)
+    for n in (10, 300):
+        run(project, write_rows(tmp_path / "x.jsonl", *preferences(*range(n))))
+    assert spent[300] <= spent[10] + 4  # rows that are there already are looked up
+    assert max(spent.values()) <= 20
+
+
+@pytest.mark.parametrize(
+    ("took", "rows"), [(0.05, 450), (0.1, 300), (0.2, 150), (9, 50), (0, 450)]
+)
+def test_a_transaction_shrinks_where_the_last_was_slow(took, rows):
+    size = ChunkSize(300, 10**6, seconds=0.1)
+    size.adapt(took)
+    assert size.rows == rows
+
+
+def test_a_transaction_stays_as_it_is_where_nobody_waits_for_it():
+    size = ChunkSize(300, 10**6)
+    size.adapt(9)
+    assert size.rows == 300
 
 
 def test_a_dry_run_reads_what_an_import_would(project, tmp_path):
