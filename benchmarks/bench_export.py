@@ -75,9 +75,12 @@ def read() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if bulk.is_child(["fill", "read"]):
-        bulk.set_up_django()
-        is_fill = sys.argv[1] == "fill"
-        print(json.dumps(bulk.write_bare(int(sys.argv[2])) if is_fill else read()))
-    else:
-        main()
+    match sys.argv[1:]:
+        case ["fill", n_pairs]:
+            bulk.set_up_django()
+            print(json.dumps(bulk.write_bare(int(n_pairs))))
+        case ["read"]:
+            bulk.set_up_django()
+            print(json.dumps(read()))
+        case _:
+            main()

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,7 @@ def watch(environment: dict[str, str], command: list[str]) -> Watched:
     """
     found = Watched()
     judge = subprocess.Popen(
-        [sys.executable, __file__, "judge"], env=environment, stdout=subprocess.PIPE
+        [sys.executable, __file__], env=environment, stdout=subprocess.PIPE
     )
     probe = None
     try:
@@ -442,10 +442,6 @@ def print_watched(found: Watched, n_rows: float, bare: dict[str, float]) -> None
         print(f"  aim     {aim}: {word}, {shown.format(more, less)}", flush=True)
 
 
-def is_child(names: Iterable[str]) -> bool:
-    return len(sys.argv) > 1 and sys.argv[1] in names
-
-
-if __name__ == "__main__" and is_child(["judge"]):
+if __name__ == "__main__":
     set_up_django()
     judge()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection
-from django.db.models import Case, CharField, Count, F, Q, Value, When
+from django.db.models import Case, CharField, F, Q, Value, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Concat, Length
 
@@ -465,52 +465,6 @@ def tallies_of(said: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
     for source, verdict in said:
         tallies.setdefault(source, Counter())[verdict] += 1
     return tallies
-
-
-_CELLS = [(s.value, v.value) for s in PRECEDENCE for v in Judgment.Verdict]
-
-Patterns = Counter[tuple[Any, ...]]
-"""How many judged tasks have which status and votes; there are few kinds of tasks."""
-
-
-def patterns_of(project: Project) -> Patterns:
-    """One query over the votes of a project, whatever the recipe will be."""
-    counts = {
-        f"{source}_{verdict}": Count(
-            "id", filter=Q(source=source, verdict=verdict, surplus=False)
-        )
-        for source, verdict in _CELLS
-    }
-    tasks = (
-        Judgment.objects.standing()
-        .filter(project=project)
-        .exclude(task__status=Task.Status.LOADING)
-        .order_by("task_id")
-        .values("task_id")
-        .annotate(is_repeat=Q(task__repeat_of__isnull=False), **counts)
-        .values_list("task__status", "is_repeat", *counts)
-    )
-    return Counter(tasks.iterator(chunk_size=PAGE))
-
-
-def preview(patterns: Patterns, recipe: Recipe) -> Ledger:
-    """The ledger that freezing with this recipe would have."""
-    ledger = Ledger(rows=None)
-    for (status, is_repeat, *counts), n in patterns.items():
-        tallies: dict[str, dict[str, int]] = {}
-        for (source, verdict), votes in zip(_CELLS, counts, strict=True):
-            if votes:
-                tallies.setdefault(source, {})[verdict] = votes
-        outcome = decide(
-            tallies, recipe, retired=status == Task.Status.RETIRED, repeat=is_repeat
-        )
-        ledger.judged += n
-        if outcome.reason:
-            ledger.left_out[outcome.reason] += n
-        else:
-            ledger.exported += n
-    ledger.check()
-    return ledger
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

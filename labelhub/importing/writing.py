@@ -357,10 +357,11 @@ class Writer:
     def open_tasks(self) -> None:
         """Let the queue have the batch's tasks, and those of others that it needs."""
         mine = Task.objects.filter(batch=self.batch, status=Task.Status.LOADING)
-        while pks := list(
-            mine.order_by("pk").values_list("pk", flat=True)[: self.size.rows]
-        ):
+        in_order, last = mine.order_by("pk").values_list("pk", flat=True), 0
+        # From the last on, or every transaction would walk past all that is open.
+        while pks := list(in_order.filter(pk__gt=last)[: self.size.rows]):
             self._open(pks)
+            last = pks[-1]
         adopted = self.index.adopted()
         while pks := list(itertools.islice(adopted, self.size.rows)):
             self._open(pks)

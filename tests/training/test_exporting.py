@@ -23,7 +23,7 @@ from tests.builders import (
     make_response,
     make_task,
 )
-from training import exporting, tallying
+from training import exporting, previewing
 from training.exporting import ExportError
 from training.models import Snapshot
 from training.models.snapshot import FrozenError
@@ -280,7 +280,7 @@ def test_any_ledger_adds_up_and_the_preview_told_it(db, algorithm, seed):
         eval_share=chance.choice([0, 0.2, 0.5]),
         seed=seed,
     )
-    promised = tallying.preview(tallying.patterns_of(project), recipe)
+    promised = previewing.preview(previewing.patterns_of(project), recipe)
     snapshot = exporting.freeze(project, recipe)
     ledger = snapshot.ledger
 

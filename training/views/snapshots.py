@@ -25,7 +25,7 @@ from django_htmx.http import HttpResponseClientRefresh, HttpResponseStopPolling
 from labelhub.access import MANAGERS, READERS, project_for
 from labelhub.http import PersonRequest
 from labelhub.models import Judgment, Project
-from training import access, exporting, tallying
+from training import access, exporting, previewing
 from training.dataset_files import Format, as_lines, read_rows
 from training.forms import SnapshotForm
 from training.integrity import SILENT_AFTER
@@ -140,9 +140,9 @@ def _previewed(project: Project, recipe: Recipe) -> Ledger:
     key = f"patterns:{project.pk}:{newest.first()}"
     patterns = cache.get(key)
     if patterns is None:
-        patterns = tallying.patterns_of(project)
+        patterns = previewing.patterns_of(project)
         cache.set(key, patterns, timeout=20)
-    return tallying.preview(patterns, recipe)
+    return previewing.preview(patterns, recipe)
 
 
 def _described(snapshot: Snapshot) -> dict[str, Any]:
