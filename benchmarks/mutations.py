@@ -227,8 +227,8 @@ FROZEN = (
         "surplus-votes",
         "who was late decides a verdict",
         TALLYING,
-        "        if not vote.surplus:\n            tallies",
-        "        if vote:\n            tallies",
+        "for v in votes if not v.surplus]",
+        "for v in votes]",
         TEST_EXPORTING,
     ),
     _one(
