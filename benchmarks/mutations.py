@@ -637,7 +637,7 @@ MEASURED = (
         BASELINES,
         "word_margins(train, held_out), groups",
         "word_margins(held_out, held_out), groups",
-        f"{TEST_EVALUATION}::test_shuffled_labels_teach_the_baselines_nothing",
+        f"{TEST_EVALUATION}::test_baselines_are_taught_by_the_training_pairs_alone",
     ),
     _one(
         "worst-loss-is-best",

@@ -239,6 +239,8 @@ def test_a_mapping_of_an_unknown_column_names_the_nearest():
             [("user", "ab")],
         ),
         ([{"from": "observation", "value": "4"}], [("tool", "4")]),
+        ([{"role": "system", "content": "Be brief."}], [("system", "Be brief.")]),
+        ([{"role": "developer", "content": "Hm."}], [("system", "Hm.")]),
     ],
 )
 def test_cells_become_messages(cell, messages):

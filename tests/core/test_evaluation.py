@@ -30,6 +30,14 @@ def pairs_of(rows):
     return preferences(rows, columns, Ledger(len(rows)), has_template=True)
 
 
+def contrary_pairs(count):
+    """Held-out pairs with the verdicts that are the opposite of those of training."""
+    return [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+        for row in make_pairs(count, seed=1)
+    ]
+
+
 def test_a_tie_is_half_right():
     assert accuracy([1, -1, 0, 0])["accuracy"] == 0.5
     assert accuracy([2, 0], name="x").keys() == {"x", "x_low", "x_high"}
@@ -89,6 +97,13 @@ def test_baselines_find_what_length_and_words_give_away():
     assert found["baseline_bag_of_words"] == 1.0
 
 
+def test_baselines_are_taught_by_the_training_pairs_alone():
+    from training.core.evaluation.baselines import baseline_metrics
+
+    train, held_out = pairs_of(make_pairs(60)), pairs_of(contrary_pairs(30))
+    assert baseline_metrics(train, held_out, 0)["baseline_bag_of_words"] == 0.0
+
+
 def test_shuffled_labels_teach_the_baselines_nothing():
     from training.core.evaluation.baselines import baseline_metrics
 
@@ -133,11 +148,7 @@ def test_what_is_measured_is_what_was_held_out(algorithm, make_config, no_reload
     """Held-out verdicts that contradict those of training must look as bad."""
     from training.core.runner import RLHFJobRunner
 
-    contrary = [
-        {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
-        for row in make_pairs(16, seed=1)
-    ]
-    config = make_config(algorithm, eval_rows=contrary)
+    config = make_config(algorithm, eval_rows=contrary_pairs(16))
     result = RLHFJobRunner(config).run()
     assert result.eval_metrics["accuracy"] < 0.1
     lines = [line for line, _ in RunDirectory(config.output_dir).iter_metrics()]
