@@ -15,6 +15,7 @@ run in a process of their own (`site.call`), for a process has one database.
 from __future__ import annotations
 
 import gc
+import gzip
 import http.client
 import importlib
 import json
@@ -230,16 +231,18 @@ class Answer:
     status: int
     headers: http.client.HTTPMessage
     text: str
+    sent: int = 0
+    """Bytes of the body as they came over the wire."""
 
 
 class Person:
     """A logged-in browser: one connection kept alive, cookies, CSRF, htmx headers."""
 
-    def __init__(self, url: str, session: str = "") -> None:
+    def __init__(self, url: str, session: str = "", timeout: float = 60) -> None:
         address = urlsplit(url)
         self.url = url
         self.connection = http.client.HTTPConnection(
-            str(address.hostname), address.port, timeout=60
+            str(address.hostname), address.port, timeout=timeout
         )
         self.cookies = {"sessionid": session} if session else {}
         self.csrf = ""
@@ -268,13 +271,15 @@ class Person:
             headers |= {"HX-Request": "true", "HX-Current-URL": f"{self.url}{path}"}
         self.connection.request(method, path, body, headers)
         response = self.connection.getresponse()
-        text = response.read().decode()
+        body_sent = response.read()
+        is_packed = response.headers.get("Content-Encoding") == "gzip"
+        text = (gzip.decompress(body_sent) if is_packed else body_sent).decode()
         for cookie in response.headers.get_all("Set-Cookie") or ():
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
         if found := _CSRF.search(text):
             self.csrf = found[1]
-        return Answer(response.status, response.headers, text)
+        return Answer(response.status, response.headers, text, len(body_sent))
 
 
 _CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')

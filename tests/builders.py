@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,8 @@ from labelhub.models import (
     Task,
     User,
 )
-from training.models import Attempt, GpuSlot, MetricPoint, Run, Snapshot, Worker
+from training import metric_points
+from training.models import Attempt, GpuSlot, Run, Snapshot, Worker
 
 _numbers = itertools.count(1)
 
@@ -117,23 +117,15 @@ def make_attempt(run: Run, **fields: Any) -> Attempt:
     return Attempt.objects.create(run=run, fence=run.fence, worker=worker, **fields)
 
 
-def add_points(
-    attempt: Attempt, name: str, values: Mapping[int, float]
-) -> list[MetricPoint]:
+def add_points(attempt: Attempt, name: str, values: Mapping[int, float]) -> None:
     """Values by step, as the supervisor stores them."""
-    points = [
-        MetricPoint(
-            run_id=attempt.run_id,
-            attempt=attempt,
-            name=name,
-            step=step,
-            value=value if math.isfinite(value) else None,
-            nonfinite="" if math.isfinite(value) else str(float(value)),
-            at=1_700_000_000.0 + step,
-        )
-        for step, value in values.items()
-    ]
-    return MetricPoint.objects.bulk_create(points, batch_size=1000)
+    metric_points.add_points(
+        attempt,
+        [
+            metric_points.Point(name, step, float(value), 1_700_000_000.0 + step)
+            for step, value in values.items()
+        ],
+    )
 
 
 def make_snapshot(project: Project, **fields: Any) -> Snapshot:

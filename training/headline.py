@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import IntegerField, Max, Min, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Coalesce
 from django.utils import timezone
 
 from labelhub.quality.estimate import wilson
@@ -70,16 +70,20 @@ def with_scores(runs: QuerySet[Run]) -> QuerySet[Run]:
         run=OuterRef(OuterRef("pk")), fence=OuterRef(OuterRef("fence"))
     )
     newest = MetricPoint.objects.filter(
-        run=OuterRef("pk"), attempt=Subquery(attempt.values("pk")[:1])
+        attempt=Subquery(attempt.values("pk")[:1])
     ).order_by("-step")
-    # Before the first step every pair is a tie, which trainers count as wrong.
-    accuracy = newest.filter(name__in=set(EVAL_ACCURACY.values()), step__gt=0)
+    # Name by name, so that each is the end of a stretch of the index. Before the first
+    # step every pair is a tie, which trainers count as wrong.
+    accuracies = [
+        Subquery(newest.filter(name=name, step__gt=0).values("value")[:1])
+        for name in sorted(set(EVAL_ACCURACY.values()))
+    ]
     loss = newest.filter(name=EVAL_LOSS)
     read = RunEvent.objects.filter(run=OuterRef("pk"), kind="data_ready")
     used = Cast("data__ledger__eval__used", IntegerField())
     held_out = read.order_by("-pk").values(n=used)
     return runs.annotate(
-        eval_accuracy=Subquery(accuracy.values("value")[:1]),
+        eval_accuracy=Coalesce(*accuracies),
         eval_loss=Subquery(loss.values("value")[:1]),
         n_held_out=Subquery(held_out[:1]),
     )
@@ -194,7 +198,7 @@ def _seconds_left(run: Run, attempt: Attempt | None) -> float | None:
     if run.state != Run.State.RUNNING or attempt is None or not run.max_steps:
         return None
     pace = attempt.metrics.filter(
-        run=run, name="loss", step__gte=max(0, run.step - 100)
+        name="loss", step__gte=max(0, run.step - 100)
     ).aggregate(first=Min("step"), last=Max("step"), started=Min("at"), ended=Max("at"))
     if pace["first"] is None or pace["first"] == pace["last"]:
         return None
@@ -232,7 +236,7 @@ def _beaten(run: Run) -> str:
 
 def _broken(run: Run, attempt: Attempt) -> str:
     broken = (
-        attempt.metrics.filter(run=run, name__in=["loss", "grad_norm", EVAL_LOSS])
+        attempt.metrics.filter(name__in=["loss", "grad_norm", EVAL_LOSS])
         .exclude(nonfinite="")
         .order_by("step")
         .first()
@@ -248,12 +252,12 @@ def _broken(run: Run, attempt: Attempt) -> str:
 
 def _drift(run: Run, attempt: Attempt) -> str:
     """What the last evaluations say about where it goes."""
-    names = [EVAL_LOSS, "eval_rewards/chosen", "eval_rewards/margins"]
-    points = attempt.metrics.filter(run=run, name__in=names, value__isnull=False)
-    newest: dict[str, list[Any]] = {name: [] for name in names}
-    for name, value in points.order_by("-step").values_list("name", "value")[:9]:
-        newest[name].append(value)
-    loss, chosen, margins = newest.values()
+    # Name by name, so that each is the end of a stretch of the index.
+    points = attempt.metrics.filter(value__isnull=False).order_by("-step")
+    loss, chosen, margins = (
+        [point.value or 0.0 for point in points.filter(name=name)[:3]]
+        for name in (EVAL_LOSS, "eval_rewards/chosen", "eval_rewards/margins")
+    )
     if len(loss) == 3 and loss[0] > loss[1] > loss[2]:
         return (
             f"Held-out loss has risen over three evaluations, from {loss[2]:.4g} to "

@@ -7,7 +7,6 @@ out, whoever is killed, and anybody on the host can go on where a supervisor die
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,7 +17,8 @@ from typing import Any
 from django.db import transaction
 
 from training.core.run_directory import RunDirectory, decode_number, iter_lines
-from training.models import Attempt, LogChunk, MetricPoint, Run, RunEvent, Sample
+from training.metric_points import Point, add_points
+from training.models import Attempt, LogChunk, Run, RunEvent, Sample
 from training.redaction import storable
 
 BATCH = 500
@@ -44,7 +44,7 @@ class Shipper:
         self.attempt = attempt
         self.directory = directory
         self.shipped: dict[str, int] = dict(attempt.shipped)
-        self.names: set[str] = set()
+        self.names: dict[str, str] = {}
         self.phase = "starting"
         self.step = 0
 
@@ -75,13 +75,14 @@ class Shipper:
         """Add rows and move the offset: both, or, if it fails, neither."""
         shipped = {**self.shipped, name: offset}
         with transaction.atomic():
-            yield
+            # First, for it locks the attempt: nobody else adds rows until the end.
             Attempt.objects.filter(pk=self.attempt.pk).update(shipped=shipped)
+            yield
         self.shipped = shipped
 
     def _add_metrics(self, lines: list[dict[str, Any]]) -> None:
         points = [point for line in lines for point in self._points(line)]
-        MetricPoint.objects.bulk_create(points, ignore_conflicts=True)
+        add_points(self.attempt, points)
         step = max([self.step, *(point.step for point in points)])
         if step > self.step:
             Run.objects.filter(pk=self.attempt.run_id, fence=self.attempt.fence).update(
@@ -89,32 +90,24 @@ class Shipper:
             )
             self.step = step
 
-    def _points(self, line: dict[str, Any]) -> Iterator[MetricPoint]:
+    def _points(self, line: dict[str, Any]) -> Iterator[Point]:
         step, at = _step(line), _unix_time(line)
         if step is None:
             return
-        for name, raw in line.items():
+        for raw_name, raw in line.items():
             value = decode_number(raw)
-            if name in _NOT_METRICS or isinstance(value, bool):
+            if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if not isinstance(value, int | float) or not self._is_known(name):
-                continue
-            number = float(value)
-            finite = math.isfinite(number)
-            yield MetricPoint(
-                attempt=self.attempt,
-                run_id=self.attempt.run_id,
-                name=storable(name)[:100],
-                step=step,
-                value=number if finite else None,
-                nonfinite="" if finite else str(number),
-                at=at,
-            )
+            if name := self._stored_name(raw_name):
+                yield Point(name, step, float(value), at)
 
-    def _is_known(self, name: str) -> bool:
-        if len(self.names) < MAX_NAMES:
-            self.names.add(name)
-        return name in self.names
+    def _stored_name(self, name: str) -> str:
+        """As the database has it; nothing for one that is not kept."""
+        if name not in self.names:
+            if name in _NOT_METRICS or len(self.names) >= MAX_NAMES:
+                return ""
+            self.names[name] = storable(name)[:100]
+        return self.names[name]
 
     def _add_samples(self, lines: list[dict[str, Any]]) -> None:
         Sample.objects.bulk_create(

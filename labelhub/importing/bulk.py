@@ -41,7 +41,8 @@ def insert(
 ) -> None:
     """Write rows of these fields, in this order; JSON comes as text.
 
-    Fields that are not named get their default; where that is NULL, from the database.
+    Fields that are not named get their default; where that is NULL, and an id, from
+    the database.
     """
     if not rows:
         return
@@ -52,6 +53,7 @@ def insert(
         if field not in given
         and field.db_default is NOT_PROVIDED
         and (field.has_default() or not field.null)
+        and not isinstance(field, models.AutoField)
     ]
     defaults = tuple(
         field.get_db_prep_save(field.get_default(), connection) for field in rest

@@ -14,6 +14,9 @@
 //       "append": false,                  true: the points follow those already sent
 //       "from": 412,                      with append: first drop what was sent from this x on, for
 //                                         a bucket that was still filling comes again
+//       "width": 64,                      steps that a point stands for. More than 1: a zoom asks for
+//                                         ?from=412&to=900, and gets "from", "width" and "series"
+//                                         of that stretch alone, drawn in place of the coarse one
 //       "x": "step",                      or "episode", "tokens": the word under the cursor
 //       "panels": [{
 //         "key": "loss",                  unique on the page, stable between answers
@@ -33,6 +36,7 @@
 //           "colour": 1,                  1..8; left out: by place in the panel, one colour for a
 //                                         name and the same name with "eval_" before it
 //           "points": [[10, 0.693], [20, 0.681, 0.640, 0.722]],      [x, value] or with min, max
+//           "last": [20, 0.664],          the last value itself, where the last point is a mean
 //           "nonfinite": [[30, "nan"]]    "nan", "inf" or "-inf"; a gap and a red mark on the axis
 //         }
 //       }
@@ -58,6 +62,7 @@ class Board {
         this.panels = new Map();
         this.xWord = "step";
         this.zoomed = null;
+        this.detail = null;
         this.clip = false;
         this.smoothing = this.stored();
         this.wait = POLL_MS;
@@ -148,6 +153,7 @@ class Board {
         this.state = answer.state;
         this.cursor = answer.cursor ?? undefined;
         this.xWord = answer.x ?? this.xWord;
+        this.width = answer.width ?? this.width;
         if (!answer.append) this.series.clear();
         else if (answer.from !== undefined) this.dropFrom(answer.from);
         for (const [name, given] of Object.entries(answer.series ?? {})) {
@@ -166,6 +172,8 @@ class Board {
             this.folded.querySelector("summary").textContent = `${count} more ${count === 1 ? "metric" : "metrics"}`;
         }
         this.drawAll();
+        const grew = !answer.append || (answer.from !== undefined && answer.from <= this.zoomed?.[1]);
+        if (this.zoomed && grew) this.fetchDetail();
     }
 
     dropFrom(from) {
@@ -238,6 +246,42 @@ class Board {
         this.zoomed = range;
         this.resetButton.hidden = range === null;
         for (const panel of this.panels.values()) panel.applyRange();
+        if (range) this.fetchDetail();
+        else if (this.detail) {
+            this.detail = null;
+            this.drawAll();
+        }
+    }
+
+    // What is zoomed to, in the narrow buckets that there is room for now. Without an answer the
+    // coarse ones stay.
+    async fetchDetail() {
+        if (!(this.width > 1)) return;
+        const range = this.zoomed;
+        const to = Math.ceil(range[1]);
+        const url = new URL(this.url, location.href);
+        url.searchParams.set("from", Math.max(0, Math.floor(range[0])));
+        url.searchParams.set("to", Math.max(0, to));
+        const answer = await fetch(url).then(
+            (found) => (found.ok ? found.json() : null),
+            () => null,
+        );
+        if (!answer || this.zoomed !== range) return;
+        this.detail = { from: answer.from, to, series: answer.series };
+        this.drawAll();
+    }
+
+    // A series as it is drawn: coarse, but fine where it is zoomed to.
+    shown(name) {
+        const known = this.series.get(name);
+        if (!known || !this.detail) return known;
+        const { from, to, series } = this.detail;
+        const mixed = (which) => [
+            ...known[which].filter(([x]) => x < from),
+            ...(series[name]?.[which] ?? []),
+            ...known[which].filter(([x]) => x > (series[name]?.[which].at(-1)?.[0] ?? to) && x > to),
+        ];
+        return { ...known, points: mixed("points"), nonfinite: mixed("nonfinite") };
     }
 
     forgetCursor() {

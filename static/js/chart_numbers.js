@@ -30,12 +30,20 @@ export const smoothed = (values, weight) => {
 
 export const quantile = (sorted, share) => sorted[Math.round((sorted.length - 1) * share)];
 
-export const extremes = (points) => {
-    let lowest = points[0];
-    let highest = points[0];
-    for (const point of points) {
-        if (point[1] < lowest[1]) lowest = point;
-        if (point[1] > highest[1]) highest = point;
+// The last point may be a mean of several; beside the chart stands the last value itself.
+export const lastOf = ({ points, last }) => {
+    const point = points.at(-1);
+    return last && last[0] === point?.[0] ? last : point;
+};
+
+// Of a point that stands for several, the least and the greatest of them count.
+export const extremes = (series) => {
+    const [first] = series.points;
+    let lowest = [first[0], first[2] ?? first[1]];
+    let highest = [first[0], first[3] ?? first[1]];
+    for (const [x, value, low = value, high = value] of series.points) {
+        if (low < lowest[1]) lowest = [x, low];
+        if (high > highest[1]) highest = [x, high];
     }
-    return { lowest, highest, last: points.at(-1) };
+    return { lowest, highest, last: lastOf(series) };
 };

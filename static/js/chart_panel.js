@@ -1,5 +1,5 @@
 // One chart: its head, the values under the cursor, the curve, and its numbers as a table.
-import { compact, extremes, quantile, smoothed, whole, withUnit } from "./chart_numbers.js";
+import { compact, extremes, lastOf, quantile, smoothed, whole, withUnit } from "./chart_numbers.js";
 import { paint } from "./chart_paint.js";
 import { FONT, palette } from "./chart_palette.js";
 import { element } from "./element.js";
@@ -100,7 +100,7 @@ export class Panel {
         const colours = new Map();
         const found = [];
         for (const name of this.description.names) {
-            const known = this.board.series.get(name);
+            const known = this.board.shown(name);
             if (!known) continue;
             const base = baseName(name);
             if (!colours.has(base)) colours.set(base, (colours.size % 8) + 1);
@@ -321,7 +321,7 @@ export class Panel {
         const x = idx === null || idx === undefined ? null : xs?.[idx];
         const unit = this.description.unit;
         this.current.forEach((s, i) => {
-            let point = s.points.at(-1);
+            let point = lastOf(s);
             if (x !== null && x !== undefined) point = this.pointNear(s, x);
             this.labels[i].value.textContent = point ? withUnit(point[1], unit) : "–";
         });
@@ -346,7 +346,7 @@ export class Panel {
         const parts = this.current.map((s) => {
             let text = `${s.label}: no finite value`;
             if (s.points.length) {
-                const { lowest, highest, last } = extremes(s.points);
+                const { lowest, highest, last } = extremes(s);
                 text = `${s.label}: last ${withUnit(last[1], unit)} at ${word} ${whole(last[0])}, lowest ${withUnit(lowest[1], unit)} at ${whole(lowest[0])}, highest ${withUnit(highest[1], unit)} at ${whole(highest[0])}`;
             }
             if (s.nonfinite.length) {
@@ -372,7 +372,7 @@ export class Panel {
         for (const s of this.current) {
             const row = element("tr", {}, element("th", { scope: "row", textContent: s.label }));
             if (s.points.length) {
-                const { lowest, highest, last } = extremes(s.points);
+                const { lowest, highest, last } = extremes(s);
                 for (const point of [last, lowest, highest]) {
                     row.append(cell(`${withUnit(point[1], unit)} (${whole(point[0])})`));
                 }

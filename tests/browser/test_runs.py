@@ -88,6 +88,33 @@ def test_the_page_grows_while_the_run_does(page, sign_in, vera, run):
     assert page.locator("b").count() == 0
 
 
+def test_a_long_run_is_drawn_and_shows_every_point_where_one_looks_closer(
+    page, sign_in, vera, run
+):
+    values = dict.fromkeys(range(201, 20_001), 0.5) | {12_345: 80.0, 12_346: math.nan}
+    add_points(run.attempts.get(), "loss", values | {20_000: 0.25})
+    Run.objects.filter(pk=run.pk).update(step=20_000, max_steps=20_000)
+    sign_in(vera)
+    page.goto(run.get_absolute_url())
+    loss = curve(page, "Loss")
+    # The spike, the NaN and the last value are of single steps, and not averaged away.
+    expect(loss).to_have_attribute("aria-label", containing("last 0.25 at step 20,000"))
+    expect(loss).to_have_attribute("aria-label", containing("highest 80 at"))
+    expect(loss).to_have_attribute("aria-label", containing("not a finite number 1"))
+    expect(loss.locator("canvas")).to_be_visible()
+
+    box = loss.locator(".u-over").bounding_box()
+    with page.expect_response(containing("from=")) as answered:
+        page.mouse.move(box["x"] + box["width"] * 0.60, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.64, box["y"] + 40, steps=4)
+        page.mouse.up()
+    assert answered.value.json()["width"] == 1
+    expect(loss).to_have_attribute("aria-label", containing("highest 80 at 12,345"))
+    page.get_by_role("button", name="Show all steps").click()
+    expect(loss).not_to_have_attribute("aria-label", containing("80 at 12,345"))
+
+
 def test_polling_ends_with_the_run(page, sign_in, vera, run):
     sign_in(vera)
     page.goto(run.get_absolute_url())

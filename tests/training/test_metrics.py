@@ -8,7 +8,13 @@ import random
 import pytest
 
 from tests.builders import add_points, make_attempt, make_run
-from training.metrics import MAX_BUCKETS, bucket_width, read_curves
+from training.metrics import (
+    MAX_BUCKETS,
+    Curves,
+    bucket_width,
+    read_curves,
+    read_stretch,
+)
 from training.models import Attempt
 
 pytestmark = pytest.mark.django_db
@@ -125,7 +131,7 @@ def merged(earlier, later):
 
 @pytest.mark.parametrize("chunk", [1, 7, 400, 1500])
 def test_curves_read_in_steps_are_the_curves_read_at_once(project, chunk):
-    run = make_run(project, max_steps=3000)
+    run = make_run(project, max_steps=9000)
     attempt = make_attempt(run)
     values = {step: random.Random(step).random() for step in range(chunk * 5)}
     shown = None
@@ -147,11 +153,11 @@ def test_curves_read_in_steps_are_the_curves_read_at_once(project, chunk):
 def test_a_run_that_outgrows_its_buckets_is_read_anew(project):
     run = make_run(project)
     attempt = make_attempt(run)
-    add_points(attempt, "loss", dict.fromkeys(range(900), 1.0))
+    add_points(attempt, "loss", dict.fromkeys(range(1900), 1.0))
     first = curves_of(run)
-    add_points(attempt, "loss", dict.fromkeys(range(900, 1100), 1.0))
+    add_points(attempt, "loss", dict.fromkeys(range(1900, 2100), 1.0))
     second = curves_of(run, after=first.cursor, width=first.width)
-    assert (first.width, second.width, second.start) == (1, 2, 0)
+    assert (first.width, second.width, second.start) == (1, 4, 0)
 
 
 def test_a_late_value_of_an_early_step_is_told(project):
@@ -192,7 +198,7 @@ def test_an_attempt_that_starts_over_supersedes_all_before(project):
     assert found["loss", 2].steps == [20, 30]
 
 
-@pytest.mark.parametrize("last", [0, 1, 999, 1000, 1001, 99_999, 2**31 - 1])
+@pytest.mark.parametrize("last", [0, 1, 1999, 2000, 2001, 99_999, 32_000_000])
 def test_no_run_has_more_buckets_than_fit(last):
     assert last // bucket_width(last) < MAX_BUCKETS
 
@@ -200,9 +206,102 @@ def test_no_run_has_more_buckets_than_fit(last):
 def test_it_takes_the_same_queries_for_any_number_of_points(
     project, django_assert_num_queries
 ):
-    run = make_run(project, max_steps=1000)
+    run = make_run(project, max_steps=100_000)
     attempt = make_attempt(run)
-    for n in (10, 900):
+    for n in (10, 9000):
         add_points(attempt, f"loss{n}", dict.fromkeys(range(n), 1.0))
-        with django_assert_num_queries(2):  # What is new, its buckets.
+        # The newest point, the series, their buckets, their last values.
+        with django_assert_num_queries(4):
             read_curves(run)
+        with django_assert_num_queries(5):  # And where what is new begins.
+            read_curves(run, after=1, width=64)
+        with django_assert_num_queries(2):  # Every point: no bucket, no mean.
+            read_stretch(run, 100, 200)
+
+
+def test_looking_closer_shows_every_point(project):
+    run = make_run(project)
+    values = {step: random.Random(step).random() for step in range(20_000)}
+    values[12_345] = math.nan
+    values[12_346] = 80.0
+    add_points(make_attempt(run), "loss", values)
+    (coarse,) = curves_of(run).series
+    assert len(coarse.steps) < 2000
+    near = read_stretch(run, 12_000, 13_000)
+    (series,) = near.series
+    assert near.width == 1
+    assert series.steps == list(range(12_000, 13_001))
+    shown = dict(zip(series.steps, series.mean, strict=True))
+    assert (shown[12_345], shown[12_346]) == (None, 80.0)
+    assert series.nonfinite == [(12_345, "nan", 1)]
+
+
+def test_a_stretch_where_nothing_was_reported_is_empty(project):
+    run = make_run(project)
+    assert read_stretch(run, 0, 10) is None
+    add_points(make_attempt(run), "loss", {5: 1.0})
+    assert read_stretch(run, 6, 10).series == []
+
+
+def test_the_last_value_is_no_mean(project):
+    run = make_run(project)
+    attempt = make_attempt(run)
+    add_points(attempt, "loss", dict.fromkeys(range(10_000), 1.0) | {9_999: 3.5})
+    add_points(attempt, "broken", dict.fromkeys(range(10_000), 1.0) | {9_999: math.inf})
+    found = by_name(curves_of(run))
+    assert found["loss", 0].mean[-1] < 3.5
+    assert found["loss", 0].last == 3.5
+    assert found["broken", 0].last is None
+
+
+@pytest.mark.parametrize("cut", [6000, 6001, 6015])
+def test_a_lost_tail_is_cut_at_its_step_even_within_a_bucket(project, cut):
+    run = make_run(project, max_steps=9000)
+    dead = make_attempt(run, state=Attempt.State.LOST)
+    old = {step: random.Random(step).random() for step in range(7000)} | {6020: 9.0}
+    add_points(dead, "loss", old)
+    before = curves_of(run)
+    new = {step: random.Random(-step).random() for step in range(cut, 8000)}
+    add_points(make_attempt(run), "loss", new)
+    whole = curves_of(run)
+    found = by_name(whole)
+    counts = {step: value for step, value in old.items() if step < cut} | new
+    tail = {step: value for step, value in old.items() if step >= cut}
+    for attempt, values in ((0, counts), (1, tail)):
+        steps, mean, low, high, _ = brute_force(values, whole.width)
+        assert whole.width > 1
+        assert found["loss", attempt].steps == steps
+        assert found["loss", attempt].low == low
+        assert found["loss", attempt].high == high
+        assert found["loss", attempt].mean == pytest.approx(mean)
+        assert found["loss", attempt].last == values[steps[-1]]
+    later = curves_of(run, after=before.cursor, width=before.width)
+    assert merged(before, later) == merged(whole, Curves(0, 1, 10**9, []))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_buckets_are_right_whatever_comes_late_twice_or_in_disorder(project, seed):
+    rng = random.Random(seed)
+    run = make_run(project, max_steps=30_000)
+    attempt = make_attempt(run)
+    kept: dict[int, float] = {}
+    for _ in range(20):
+        start = rng.randrange(25_000)
+        part = [rng.randrange(start, start + 5000) for _ in range(rng.randrange(200))]
+        values = {step: rng.choice([rng.random(), math.nan]) for step in part}
+        add_points(attempt, "loss", values)
+        kept = values | kept
+    curves = curves_of(run)
+    (series,) = curves.series
+    steps, mean, low, high, nonfinite = brute_force(kept, curves.width)
+    assert curves.width == 16
+    assert (series.steps, series.low, series.high) == (steps, low, high)
+    assert series.nonfinite == nonfinite
+    assert series.mean == [m if m is None else pytest.approx(m) for m in mean]
+
+
+def test_the_least_doubles_are_no_error(project):
+    run = make_run(project, max_steps=9000)
+    add_points(make_attempt(run), "loss", {1: 5e-324, 2: -5e-324, 99: 1e-310})
+    (series,) = curves_of(run).series
+    assert (series.low[0], series.high[0]) == (-5e-324, 5e-324)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 
 import pytest
@@ -93,3 +95,47 @@ def test_the_csv_holds_every_point(viewer, run):
     assert lines[1] == "1,10,loss,0.69,1700000010.0"
     assert lines[-1].startswith("1,31,loss,nan,")
     assert len(lines) == 7
+
+
+def test_looking_closer_asks_for_a_stretch(viewer, run):
+    values = dict.fromkeys(range(40, 9000), 0.5) | {5001: 80.0, 5002: math.nan}
+    add_points(run.attempts.get(), "loss", values)
+    url = run_url("metrics", run)
+    whole = viewer.get(url).json()
+    assert whole["width"] > 1
+    assert [5003, 0.5, 0.5, 80.0] not in whole["series"]["loss"]["points"]
+    assert max(max(point) for point in whole["series"]["loss"]["points"]) < 9000
+    assert any(point[-1] == 80.0 for point in whole["series"]["loss"]["points"])
+
+    near = viewer.get(url, {"from": 5000, "to": 5004}).json()
+    assert near["width"] == 1
+    assert near["series"]["loss"]["points"] == [
+        [5000, 0.5],
+        [5001, 80.0],
+        [5003, 0.5],
+        [5004, 0.5],
+    ]
+    assert near["series"]["loss"]["nonfinite"] == [[5002, "nan"]]
+
+
+@pytest.mark.parametrize(
+    "stretch",
+    [("5", ""), ("", "5"), ("6", "5"), ("-1", "5"), ("x", "5"), ("1", "9" * 40)],
+)
+def test_a_stretch_that_is_none_is_told(viewer, run, stretch):
+    first, last = stretch
+    r = viewer.get(run_url("metrics", run), {"from": first, "to": last})
+    assert r.status_code == 400
+    assert "whole numbers" in r.text
+
+
+def test_a_stretch_beyond_every_step_is_empty(viewer, run):
+    stretch = {"from": 2**31, "to": 2**33}
+    assert viewer.get(run_url("metrics", run), stretch).json()["series"] == {}
+
+
+def test_curves_are_sent_compressed(viewer, run):
+    url = run_url("metrics", run)
+    packed = viewer.get(url, headers={"Accept-Encoding": "gzip"})
+    assert packed["Content-Encoding"] == "gzip"
+    assert json.loads(gzip.decompress(packed.content)) == viewer.get(url).json()

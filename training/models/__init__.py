@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from training.models.run import Attempt, LogChunk, MetricPoint, Run, RunEvent, Sample
+from training.models.run import (
+    Attempt,
+    LogChunk,
+    MetricBucket,
+    MetricPoint,
+    Run,
+    RunEvent,
+    Sample,
+)
 from training.models.snapshot import Snapshot
 from training.models.worker import GpuSlot, Worker
 
@@ -10,6 +18,7 @@ __all__ = [
     "Attempt",
     "GpuSlot",
     "LogChunk",
+    "MetricBucket",
     "MetricPoint",
     "Run",
     "RunEvent",

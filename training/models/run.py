@@ -184,8 +184,12 @@ class MetricPoint(models.Model):
     SQLite stores NaN as NULL, so `value` is null for those and `nonfinite` says which.
     """
 
-    attempt = models.ForeignKey(Attempt, models.CASCADE, related_name="metrics")
-    run = models.ForeignKey(Run, models.CASCADE, related_name="metrics")
+    # The constraint serves the attempt and `metricpoint_newest` the run; each index
+    # more is paid for with every point.
+    attempt = models.ForeignKey(
+        Attempt, models.CASCADE, related_name="metrics", db_index=False
+    )
+    run = models.ForeignKey(Run, models.CASCADE, related_name="metrics", db_index=False)
     name = models.CharField(max_length=100)
     step = models.PositiveIntegerField()
     value = models.FloatField(null=True)
@@ -197,7 +201,7 @@ class MetricPoint(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["run", "attempt", "name", "step"], name="metricpoint_once"
+                fields=["attempt", "name", "step"], name="metricpoint_once"
             ),
             models.CheckConstraint(
                 condition=Q(nonfinite="", value__isnull=False)
@@ -205,9 +209,56 @@ class MetricPoint(models.Model):
                 name="metricpoint_value_or_nonfinite",
             ),
         ]
+        indexes = [
+            models.Index(fields=["run", "id"], name="metricpoint_newest"),
+            models.Index(
+                fields=["attempt", "step"],
+                condition=~Q(nonfinite=""),
+                name="metricpoint_nonfinite",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.run_id} {self.name}@{self.step}"
+
+
+class MetricBucket(models.Model):
+    """What the points of one series in a stretch of steps come to.
+
+    Always read from the points, by `training.metric_points`, in the transaction that
+    adds some: a chart of a million points is drawn from a few thousand of these.
+    """
+
+    # The constraint serves it.
+    attempt = models.ForeignKey(
+        Attempt, models.CASCADE, related_name="metric_buckets", db_index=False
+    )
+    width = models.PositiveIntegerField()
+    """Steps in it: a power of four."""
+    start = models.PositiveIntegerField()
+    """The first step that it may hold, a multiple of the width."""
+    name = models.CharField(max_length=100)
+    first_step = models.PositiveIntegerField()
+    last_step = models.PositiveIntegerField()
+    n = models.PositiveIntegerField()
+    """Finite values."""
+    total = models.FloatField()
+    """Their sum, each divided by the width, so that the greatest doubles fit."""
+    low = models.FloatField(null=True)
+    high = models.FloatField(null=True)
+    n_nan = models.PositiveIntegerField()
+    n_inf = models.PositiveIntegerField()
+    n_minus_inf = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["attempt", "width", "start", "name"], name="metricbucket_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} {self.name}@{self.start}+{self.width}"
 
 
 class LogChunk(models.Model):

@@ -6,24 +6,38 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import (
+    HttpResponse,
+    HttpResponseBadRequest,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from labelhub.http import PersonRequest
 from training import access
 from training.headline import PEOPLE, Score, compared_of
-from training.metrics import Curves, Series, read_curves
+from training.metrics import Curves, Series, read_curves, read_stretch
 from training.models import MetricPoint, Run
 from training.panels import Panel, panels_for
 
 _LOST_COLOUR = 8
+MAX_STEP = 2**31 - 1
 _CSV_HEAD = ("attempt", "step", "name", "value", "unix_time")
 
 
+# Compressed, for it holds nothing secret beside what a stranger could have written.
+@gzip_page
 @require_safe
 def metrics(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
-    """The curves, or with `?after=` those buckets that changed; 204 if none did."""
+    """The curves, or with `?after=` those buckets that changed; 204 if none did.
+
+    With `?from=&to=` a stretch of them in narrower buckets.
+    """
     run = access.run_for(request.user, slug, pk)
+    if "from" in request.GET or "to" in request.GET:
+        return _stretch(request, run)
     after, width = _cursor(request.GET.get("after", ""))
     # The state first: points may follow it, but a final state follows every point.
     curves = read_curves(run, after=after, width=width)
@@ -38,11 +52,25 @@ def metrics(request: PersonRequest, slug: str, pk: int) -> HttpResponse:
     if curves is not None:
         answer["cursor"] = f"{curves.cursor}.{curves.width}"
         answer["append"] = curves.start > 0
-        answer["from"] = curves.start
-        answer["series"] = {_key(s.name, s.attempt): _series(s) for s in curves.series}
+        answer |= _described(curves)
     elif after:
         answer["cursor"] = f"{after}.{width}"
     answer["panels"] = _panels(run, curves)
+    return JsonResponse(answer, json_dumps_params={"allow_nan": False})
+
+
+def _stretch(request: PersonRequest, run: Run) -> HttpResponse:
+    first, last = (
+        int(text) if text.isascii() and text.isdigit() and len(text) < 11 else -1
+        for text in (request.GET.get("from", ""), request.GET.get("to", ""))
+    )
+    if not 0 <= first <= last:
+        return HttpResponseBadRequest(
+            "from and to are steps: whole numbers, and from is not above to.",
+            content_type="text/plain",
+        )
+    curves = read_stretch(run, min(first, MAX_STEP), min(last, MAX_STEP))
+    answer = {"series": {}} if curves is None else _described(curves)
     return JsonResponse(answer, json_dumps_params={"allow_nan": False})
 
 
@@ -70,6 +98,14 @@ def _key(name: str, attempt: int) -> str:
     return f"{name}@{attempt}" if attempt else name
 
 
+def _described(curves: Curves) -> dict[str, Any]:
+    return {
+        "from": curves.start,
+        "width": curves.width,
+        "series": {_key(s.name, s.attempt): _series(s) for s in curves.series},
+    }
+
+
 def _series(series: Series) -> dict[str, Any]:
     is_eval = series.name.startswith("eval_")
     described: dict[str, Any] = {
@@ -78,6 +114,8 @@ def _series(series: Series) -> dict[str, Any]:
         "points": list(_points(series)),
         "nonfinite": [[step, kind] for step, kind, _ in series.nonfinite],
     }
+    if series.last is not None:
+        described["last"] = [series.steps[-1], _rounded(series.last)]
     if series.attempt:
         described["colour"] = _LOST_COLOUR
     return described
@@ -89,8 +127,12 @@ def _points(series: Series) -> Iterator[list[float]]:
         if mean is None or low is None or high is None:
             continue
         values = [mean] if low == high else [mean, low, high]
-        # Seven digits are what a float32 holds; more would double the answer.
-        yield [step, *(float(f"{value:.7g}") for value in values)]
+        yield [step, *map(_rounded, values)]
+
+
+def _rounded(value: float) -> float:
+    """Seven digits are what a float32 holds; more would double the answer."""
+    return float(f"{value:.7g}")
 
 
 def _label(name: str, attempt: int) -> str:
