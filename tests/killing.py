@@ -1,8 +1,4 @@
-"""Killing a process between any two of its statements.
-
-A child is forked from a warm parent, for a start of Django each time would cost a
-second. It dies by SIGKILL: no `finally`, no rollback, no goodbye to the database.
-"""
+"""Striking between any two statements of what somebody does."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ from django.db import connection, connections
 def dies_at(step: int, act: Callable[[], object]) -> bool:
     """Do it in a child that is killed at this step; False if it ends before.
 
-    Steps are: before each statement, before each COMMIT, after it, and at the very
-    end, when all is done and nobody has been told.
+    The child is forked from a warm parent, for a start of Django each time would cost
+    a second. It dies by SIGKILL: no `finally`, no rollback, no goodbye.
     """
-    _leave_the_database()
+    leave_the_database()
     child = os.fork()
     if child == 0:
         try:
-            _die_at(step, act)
+            strike_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL), act)
         except BaseException:  # noqa: BLE001 (nothing of pytest may run in the child)
             traceback.print_exc()
             os._exit(1)
@@ -38,14 +34,19 @@ def dies_at(step: int, act: Callable[[], object]) -> bool:
     return False
 
 
-def _leave_the_database() -> None:
+def leave_the_database() -> None:
     """A connection that two processes share would be closed by either of them."""
     connections.close_all()
     if connection.vendor == "postgresql":
         connection.close_pool()  # type: ignore[attr-defined]
 
 
-def _die_at(step: int, act: Callable[[], object]) -> None:
+def strike_at(step: int, blow: Callable[[], object], act: Callable[[], object]) -> None:
+    """Do it, and strike at this step, if it has so many.
+
+    Steps are: before each statement, before each COMMIT, after it, and at the very
+    end, when all is done and nobody has been told.
+    """
     left = step
     commit = connection._commit  # type: ignore[attr-defined]
 
@@ -53,7 +54,7 @@ def _die_at(step: int, act: Callable[[], object]) -> None:
         nonlocal left
         left -= 1
         if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+            blow()
 
     def before_statement(execute: Callable[..., Any], *call: Any) -> Any:
         pass_step()
@@ -65,6 +66,9 @@ def _die_at(step: int, act: Callable[[], object]) -> None:
         pass_step()
 
     connection._commit = around_commit  # type: ignore[attr-defined]
-    with connection.execute_wrapper(before_statement):
-        act()
-    pass_step()
+    try:
+        with connection.execute_wrapper(before_statement):
+            act()
+        pass_step()
+    finally:
+        connection._commit = commit  # type: ignore[attr-defined]
