@@ -128,9 +128,9 @@ class Soak:
         from django.core.management import call_command
         from django.db import connection
 
-        if connection.vendor == "sqlite":
-            # We have more to do than to wait for a lock that we hold ourselves.
-            connection.settings_dict["OPTIONS"]["timeout"] = 1
+        # We have more to do than to wait for a database that we sent away.
+        told = connection.settings_dict["OPTIONS"]
+        told.get("pool", told)["timeout"] = 1
         call_command("migrate", verbosity=0)
         self.project = self._make_project()
         if options.trainer == "real":
@@ -171,6 +171,15 @@ class Soak:
         left = self.site.processes()
         found = audit(self.site, self.trainers_killed, self.counts["disk full"] > 0)
         found.problems += [f"a process is left: {process}" for process in left]
+        recount = subprocess.run(
+            [sys.executable, "manage.py", "check_integrity"],
+            cwd=ROOT,
+            env=self.site.environment,
+            capture_output=True,
+            text=True,
+        )
+        if recount.returncode:
+            found.problems.append(f"check_integrity: {recount.stdout}{recount.stderr}")
         if self.decoy.poll() is not None:
             found.problems.append("a process of somebody else was killed")
         self.decoy.kill()

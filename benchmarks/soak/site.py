@@ -210,7 +210,9 @@ class Postgres:
         self._start()
 
     def close(self) -> None:
-        self._control("-m", "immediate", "stop")
+        # It may be away just now.
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._control("-m", "immediate", "stop")
 
     def _start(self) -> None:
         options = (
