@@ -65,7 +65,7 @@ OTHERS = {
     "retry": 8,
 }
 STOPPED_SECONDS = pace.LEASE_SECONDS + 5
-IN_FLIGHT = 12
+IN_FLIGHT = {"fake": 12, "real": 4}
 
 
 def main() -> int:
@@ -345,7 +345,7 @@ class Soak:
         from training.models import Run
 
         flying = self._ask(Run.objects.exclude(state__in=Run.FINAL).count)
-        if flying is None or flying >= IN_FLIGHT:
+        if flying is None or flying >= IN_FLIGHT[self.options.trainer]:
             return
         seconds = self.chance.choices([1, 3, 20], [50, 45, 5])[0]
         config: dict[str, Any] = {
