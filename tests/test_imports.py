@@ -6,9 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
+ML = {"torch", "transformers", "trl", "datasets", "peft", "accelerate"}
+NUMBERS = {"pyarrow", "numpy", "pandas", "scipy", "sklearn", "IPython"}
 
+IMPORT_THE_WEB = """
+import json, sys
+import labelhub.wsgi, labelhub.urls
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
 IMPORT_EVERYTHING = """
 import json, pkgutil, sys, importlib
 import django
@@ -26,8 +34,18 @@ print(json.dumps([len(web), sorted(name for name in sys.modules if "." not in na
 
 
 def test_no_module_of_the_web_side_imports_an_ml_library():
+    n_modules, imported = run(IMPORT_EVERYTHING)
+    assert n_modules > 50
+    assert ML & set(imported) == set()
+
+
+def test_a_process_that_starts_imports_no_library_of_numbers():
+    assert (ML | NUMBERS) & set(run(IMPORT_THE_WEB)) == set()
+
+
+def run(code: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_EVERYTHING],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env={"DJANGO_SETTINGS_MODULE": "labelhub.settings", "PATH": "/usr/bin:/bin"}
         | {"DATA_DIR": str(ROOT / ".cache" / "test")},
@@ -35,7 +53,4 @@ def test_no_module_of_the_web_side_imports_an_ml_library():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    n_modules, imported = json.loads(done.stdout)
-    assert n_modules > 50
-    libraries = {"torch", "transformers", "trl", "datasets", "peft", "accelerate"}
-    assert libraries & set(imported) == set()
+    return json.loads(done.stdout)

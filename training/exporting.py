@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
@@ -24,21 +24,14 @@ from django_q.tasks import async_task
 
 from labelhub.models import Event, Project, User
 from training.core.run_directory import write_json
-from training.dataset_files import (
-    JUDGMENTS,
-    LEDGER,
-    CanonicalHash,
-    Format,
-    as_lines,
-    dataset_card,
-    schema_of,
-    write_parquet,
-)
 from training.models import Snapshot
 from training.recipes import Recipe, explain_no_rows
 from training.statistics import statistics_of
 from training.storage import Manifest, manifest_of, open_store
 from training.tallying import Progress, Tally
+
+if TYPE_CHECKING:
+    from training.dataset_files import Format
 
 RUN_FILES = ("train.parquet", "eval.parquet", "snapshot.json")
 """What a run takes along."""
@@ -214,7 +207,7 @@ def export(snapshot: Snapshot, directory: Path, format: Format) -> None:
     draft = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     try:
         _copy(snapshot, draft, [file["name"] for file in snapshot.files])
-        if format is not Format.PARQUET:
+        if format != "parquet":
             _convert(draft, format)
         draft.replace(directory)
     finally:
@@ -231,6 +224,16 @@ def check_is_free(directory: Path) -> None:
 
 def _write(tally: Tally, project: Project, folder: Path) -> dict[str, Any]:
     """Every file of the snapshot; answer what snapshot.json holds."""
+    from training.dataset_files import (
+        JUDGMENTS,
+        LEDGER,
+        CanonicalHash,
+        Format,
+        dataset_card,
+        schema_of,
+        write_parquet,
+    )
+
     recipe, ledger = tally.recipe, tally.ledger()
     if not ledger.rows:
         raise ExportError(explain_no_rows(ledger, recipe))
@@ -314,6 +317,8 @@ def _copy(snapshot: Snapshot, directory: Path, names: Iterable[str]) -> None:
 
 def _convert(folder: Path, format: Format) -> None:
     """Rewrite the rows in another format, and say so in the files beside them."""
+    from training.dataset_files import as_lines, dataset_card
+
     for parquet in (folder / "train.parquet", folder / "eval.parquet"):
         if parquet.exists():
             with parquet.with_suffix(f".{format}").open("wb") as file:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.parquet as pq
 from django.urls import reverse
 
 from labelhub.models import Judgment
@@ -81,19 +80,10 @@ def traced_rows(snapshot: Snapshot, split: str, places: range) -> list[TracedRow
 
 
 def _read_rows(snapshot: Snapshot, split: str, places: range) -> list[dict[str, Any]]:
-    """These rows of a split; only the groups of rows that hold them are read."""
-    rows: list[dict[str, Any]] = []
+    from training.dataset_files import read_places
+
     with open_store().open(f"{snapshot.uri}/{split}.parquet") as file:
-        parquet = pq.ParquetFile(file)
-        start = 0
-        for group in range(parquet.num_row_groups):
-            n = parquet.metadata.row_group(group).num_rows
-            first, last = max(places.start, start), min(places.stop, start + n)
-            if first < last:
-                table = parquet.read_row_group(group)
-                rows += table.slice(first - start, last - first).to_pylist()
-            start += n
-    return rows
+        return read_places(file, places)
 
 
 def frozen_ledger(run: Run) -> Ledger | None:

@@ -26,7 +26,6 @@ from labelhub.access import MANAGERS, READERS, project_for
 from labelhub.http import PersonRequest
 from labelhub.models import Judgment, Project
 from training import access, exporting, previewing
-from training.dataset_files import Format, as_lines, read_rows
 from training.forms import SnapshotForm
 from training.integrity import SILENT_AFTER
 from training.models import Snapshot
@@ -127,6 +126,8 @@ def snapshot_file(
     shown = f"{snapshot.project.slug}-snapshot-{snapshot.pk}-{name}"
     if not is_converted:
         return FileResponse(file, as_attachment=True, filename=shown)
+    from training.dataset_files import Format, as_lines
+
     return StreamingHttpResponse(
         as_lines(file, Format(suffix)),
         content_type="text/csv" if suffix == "csv" else "application/jsonl",
@@ -146,6 +147,8 @@ def _previewed(project: Project, recipe: Recipe) -> Ledger:
 
 
 def _described(snapshot: Snapshot) -> dict[str, Any]:
+    from training.dataset_files import read_rows
+
     store = open_store()
     try:
         with store.open(f"{snapshot.uri}/train.parquet") as file:
