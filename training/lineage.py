@@ -39,8 +39,9 @@ def chain_of(run: Run) -> list[Link]:
     """From the judgments to this run, in the order in which they came to be."""
     links = [*_data_links(run), _base_link(run)]
     links.append(Link(run.name, f"this run, number {run.pk}", is_this=True))
-    children = run.children.order_by("pk").only("pk", "name", "project_id", "algorithm")
-    for child in children[:20]:
+    # base_run_id too: Django sets the reverse of each, and would ask for it by itself.
+    children = run.children.only("name", "algorithm", "project_id", "base_run_id")
+    for child in children.order_by("pk")[:20]:
         child.project = run.project
         what = f"{child.algorithm}, starts from this one"
         links.append(Link(child.name, what, child.get_absolute_url()))
