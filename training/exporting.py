@@ -26,7 +26,6 @@ from labelhub.models import Event, Project, User
 from training.core.run_directory import write_json
 from training.models import Snapshot
 from training.recipes import Recipe, explain_no_rows
-from training.statistics import statistics_of
 from training.storage import Manifest, manifest_of, open_store
 from training.tallying import Progress, Tally
 
@@ -233,6 +232,7 @@ def _write(tally: Tally, project: Project, folder: Path) -> dict[str, Any]:
         schema_of,
         write_parquet,
     )
+    from training.statistics import statistics_of
 
     recipe, ledger = tally.recipe, tally.ledger()
     if not ledger.rows:
