@@ -50,6 +50,7 @@ class Measured:
     to_first_step: float
     steps_per_second: float
     cpu_per_step: float
+    cpu_to_first_step: float
     cpu_to_last_step: float
     cpu: float
     wall: float
@@ -104,6 +105,7 @@ def report(
         ("steps_per_second", "steps/s", ""),
         ("cpu_per_step", "CPU ms a step", "ms"),
         ("to_first_step", "start to first step, s", ""),
+        ("cpu_to_first_step", "CPU s up to the first step", ""),
         ("cpu_to_last_step", "CPU s up to the last step", ""),
         ("cpu", "CPU s in all", ""),
         ("wall", "seconds in all", ""),
@@ -364,11 +366,13 @@ def summed_up(
     steps = [line for line in lines if "loss" in line]
     first, last = steps[0], steps[-1]
     n = last["step"] - first["step"]
+    cpu_at_first = cpu_at(first["time"], cpu_over_time)
     cpu_at_last = cpu_at(last["time"], cpu_over_time)
     return Measured(
         to_first_step=first["time"] - began,
         steps_per_second=n / (last["time"] - first["time"]),
-        cpu_per_step=(cpu_at_last - cpu_at(first["time"], cpu_over_time)) / n,
+        cpu_per_step=(cpu_at_last - cpu_at_first) / n,
+        cpu_to_first_step=cpu_at_first,
         cpu_to_last_step=cpu_at_last,
         cpu=cpu,
         wall=wall,
