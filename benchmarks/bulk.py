@@ -307,7 +307,7 @@ def watch(environment: dict[str, str], command: list[str]) -> Watched:
 
 
 class LockProbe(threading.Thread):
-    """Asks for SQLite's write lock every millisecond or so; the longest time for which
+    """Asks for SQLite's write lock every 2 ms or so; the longest time for which
     it was refused without a break, which is at least the longest hold.
     """
 
@@ -330,7 +330,7 @@ class LockProbe(threading.Thread):
             except sqlite3.OperationalError:
                 refused = time.perf_counter() - free_at
             self.longest = max(self.longest, refused)
-            time.sleep(0.001)
+            time.sleep(0.002)
         db.close()
 
     def stop(self) -> float:

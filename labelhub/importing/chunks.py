@@ -12,7 +12,7 @@ from django.db import connection
 
 from labelhub.importing.items import Item
 
-_FEWEST, _MOST = 50, 2_000
+_FEWEST, _MOST = 200, 2_000
 Chunk = TypeVar("Chunk")
 
 

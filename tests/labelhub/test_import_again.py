@@ -460,7 +460,7 @@ def test_a_transaction_takes_few_queries_however_many_rows_it_has(
 
 
 @pytest.mark.parametrize(
-    ("took", "rows"), [(0.05, 450), (0.1, 300), (0.2, 150), (9, 50), (0, 450)]
+    ("took", "rows"), [(0.05, 450), (0.1, 300), (0.12, 250), (9, 200), (0, 450)]
 )
 def test_a_transaction_shrinks_where_the_last_was_slow(took, rows):
     size = ChunkSize(300, 10**6, seconds=0.1)
