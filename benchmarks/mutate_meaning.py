@@ -27,7 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.mutations import MUTATIONS, ROOT, Mutation, mutated
+from benchmarks.mutation import ROOT, Mutation, mutated
+from benchmarks.mutations import MUTATIONS
 
 ENVIRONMENT = {
     "DATA_DIR": ".cache/test",

@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from benchmarks.mutations import MUTATIONS, ROOT, mutated
+from benchmarks.mutation import ROOT, mutated
+from benchmarks.mutations import MUTATIONS
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
