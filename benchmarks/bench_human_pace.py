@@ -240,6 +240,8 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--database", default="postgres")
     options = parser.parse_args()
+    # As Ctrl-C does: the site is stopped and its database dropped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(conditions(options.database), flush=True)
     with fresh_site(options.database) as site:
         site.seed(tasks=options.tasks, annotators=options.annotators, judged=50)
