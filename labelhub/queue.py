@@ -11,6 +11,8 @@ Membership. What every verb keeps:
   another. On SQLite the transaction (BEGIN IMMEDIATE) is the lock.
 * A lease that ran out keeps its slot until it is reaped, so its holder may still go on.
 * Times are the database's; no two machines' clocks are compared.
+
+What every answer passes through is SQL, in queue_sql.py, which says why.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
-from labelhub import verdicts
+from labelhub import queue_sql, verdicts
 from labelhub.models import Assignment, Judgment, Membership, Project, Task
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ ATTEMPTS = 50
 """How often a claim tries again when all that is left was locked a moment ago."""
 PAUSE = 0.02
 """The longest pause between two attempts, in seconds."""
+
+ABOVE_ALL_BANDS = 32_768
+"""More than a priority can be."""
 
 _dice = SystemRandom()
 
@@ -81,11 +86,9 @@ def claim(project: Project, annotator: User) -> Assignment | EndState:
                 return EndState(Reason.NOT_A_JUDGE)
             if project.status != Project.Status.OPEN:
                 return EndState(Reason(project.status))
-            pk = _resume(project, annotator)
-            if pk is None:
-                pk = _take(project, annotator)
+            pk = _resume(project, annotator) or _take(project, annotator)
         if pk is not None:
-            return Assignment.objects.for_display().get(pk=pk)
+            return Assignment.objects.for_display(pk, project, annotator)
         if reap(project):
             continue
         if not _is_any_left(project, annotator):
@@ -98,9 +101,7 @@ def claim(project: Project, annotator: User) -> Assignment | EndState:
 
 def _may_judge(project: Project, annotator: User) -> bool:
     """Lock the membership. A site admin who has none gets one, to count their work."""
-    locked = Membership.objects.select_for_update(no_key=True)
-    roles = locked.filter(project=project, user=annotator).values_list("role")
-    role = roles[0][0] if roles else None
+    role = _value(queue_sql.ROLE, {"project": project.pk, "annotator": annotator.pk})
     if annotator.is_superuser:
         if role is None:
             join(project, annotator, Membership.Role.MANAGER)
@@ -121,140 +122,73 @@ def join(project: Project, user: User, role: str) -> bool:
     return is_new
 
 
-def _resume(project: Project, annotator: User) -> UUID | None:
+def _resume(project: Project, annotator: User) -> UUID | str | None:
     """The lease this person holds, made to last again; the newest if there are two."""
-    held = Assignment.objects.filter(
-        project=project, annotator=annotator, state=State.LEASED
-    ).order_by("-leased_at")
-    for pk in held.values_list("pk", flat=True)[:1]:
-        # Guarded: the reaper may have it in hand.
-        if held.filter(pk=pk).update(lease_expires_at=_lease_end(project)):
-            return pk
-    return None
-
-
-def _lease_end(project: Project) -> Any:
-    return Now() + timedelta(seconds=project.lease_seconds)
-
-
-# The first two conditions are those of the index task_claimable, in literals: with
-# parameters in their place neither database would use it.
-_CLAIMABLE = """
-    task.status = 'open' AND task.n_required > (task.n_done + task.n_leased)
-    AND task.project_id = %(project)s
-"""
-_NOT_MINE = """
-    NOT EXISTS (
-        SELECT 1 FROM labelhub_assignment mine
-        WHERE mine.task_id = task.id AND mine.annotator_id = %(annotator)s
-        AND mine.state IN ('leased', 'submitted', 'skipped')
+    pk: UUID | str | None = _value(
+        queue_sql.RESUME,
+        {
+            "project": project.pk,
+            "annotator": annotator.pk,
+            "lease_seconds": project.lease_seconds,
+        },
     )
-"""
-_IN_BAND = "AND task.priority = %(band)s AND task.shuffle_key"
+    return pk
 
 
-def _take(project: Project, annotator: User) -> UUID | None:
-    """Lease a task that needs judging and that this person has not seen."""
-    ids: dict[str, Any] = {"project": project.pk, "annotator": annotator.pk}
-    if project.order == Project.Order.IMPORTED:
-        task_id = _take_task(ids)
-        return _lease(task_id, project, annotator) if task_id else None
-
-    ids["start"] = _dice.random()
-    band = _band_below(None, project)
-    while band is not None:
-        ids["band"] = band
-        for part in (">= %(start)s", "< %(start)s"):
-            if task_id := _take_task(ids, f"{_IN_BAND} {part}"):
-                return _lease(task_id, project, annotator)
-        band = _band_below(band, project)
-    return None
-
-
-def _band_below(band: int | None, project: Project) -> int | None:
-    """The highest priority of a task that somebody may still claim."""
-    below = "" if band is None else "AND task.priority < %(band)s"
-    return _integer(
-        f"""
-        SELECT task.priority FROM labelhub_task task
-        WHERE {_CLAIMABLE} {below} ORDER BY task.priority DESC LIMIT 1
-        """,  # noqa: S608 (constants of this module)
-        {"project": project.pk, "band": band},
-    )
-
-
-def _take_task(ids: dict[str, Any], where: str = "") -> int | None:
-    """Count one more lease on the first such task that is not locked; its id.
-
-    One statement, so that nothing comes between choosing and counting. The outer
-    guard is for PostgreSQL, where the row may have changed since the snapshot.
-    """
-    lock = ""
-    if connection.features.has_select_for_update_skip_locked:
-        lock = "FOR NO KEY UPDATE OF task SKIP LOCKED"
-    return _integer(
-        f"""
-        UPDATE labelhub_task SET n_leased = n_leased + 1
-        WHERE n_required > (n_done + n_leased) AND id = (
-            SELECT task.id FROM labelhub_task task
-            WHERE {_CLAIMABLE} {where} AND {_NOT_MINE}
-            ORDER BY task.priority DESC, task.shuffle_key LIMIT 1 {lock}
-        )
-        RETURNING id
-        """,  # noqa: S608 (constants of this module)
-        ids,
-    )
-
-
-def _integer(sql: str, parameters: dict[str, Any]) -> int | None:
+def _value(sql: str, parameters: dict[str, Any]) -> Any:
+    """The first column of the first row, None if there is none."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
-    return int(rows[0][0]) if rows else None
+    return rows[0][0] if rows else None
 
 
-def _lease(task_id: int, project: Project, annotator: User) -> UUID:
+def _take(project: Project, annotator: User) -> UUID | str | None:
+    """Lease a task that needs judging and that this person has not seen."""
+    ids: dict[str, Any] = {"project": project.pk, "annotator": annotator.pk}
+    if project.order == Project.Order.IMPORTED:
+        task_id = _value(queue_sql.TAKE_FIRST, ids)
+        return _lease(task_id, project, annotator) if task_id else None
+
+    ids |= {"start": _dice.random(), "above": ABOVE_ALL_BANDS}
+    while (band := _value(queue_sql.BAND, ids)) is not None:
+        ids |= {"band": band, "above": band}
+        for take in (queue_sql.TAKE_FROM, queue_sql.TAKE_BEFORE):
+            if task_id := _value(take, ids):
+                return _lease(task_id, project, annotator)
+    return None
+
+
+def _lease(task_id: int, project: Project, annotator: User) -> UUID | str:
     """Write down who holds the task, and which response they see on the left.
 
     The second person sees the opposite of the first, and so on in pairs. Somebody
     who held the task before keeps their sides: an old page of theirs may still be
     open, and what is left on it must stay left.
     """
-    lean = 0
-    fields = {
-        "project_id": project.pk,
-        "guideline_id": project.guidelines.order_by("-version")
-        .values_list("pk", flat=True)
-        .first(),
-        "state": State.LEASED,
-        "lease_expires_at": _lease_end(project),
-        "leased_at": Now(),
-        "ended_at": None,
-    }
-    for other in Assignment.objects.filter(task_id=task_id):
-        if other.annotator_id == annotator.pk:
-            Assignment.objects.filter(pk=other.pk).update(**fields)
-            return other.pk
-        if other.state in (State.LEASED, State.SUBMITTED):
-            lean += 1 if other.swapped else -1
-    swapped = lean < 0 if lean else _dice.random() < 0.5
-    return Assignment.objects.create(
-        task_id=task_id,
-        annotator=annotator,
-        swapped=project.is_pairwise and swapped,
-        **fields,
-    ).pk
+    pk: UUID | str = _value(
+        queue_sql.LEASE,
+        {
+            "id": _stored_id(uuid4()),
+            "project": project.pk,
+            "task": task_id,
+            "annotator": annotator.pk,
+            "is_pairwise": project.is_pairwise,
+            "coin": _dice.random() < 0.5,
+            "lease_seconds": project.lease_seconds,
+        },
+    )
+    return pk
+
+
+def _stored_id(pk: UUID) -> Any:
+    return Assignment._meta.pk.get_db_prep_value(pk, connection)
 
 
 def _is_any_left(project: Project, annotator: User) -> bool:
     """Whether a claim found nothing only because others had it locked."""
-    found = _integer(
-        f"""
-        SELECT 1 FROM labelhub_task task WHERE {_CLAIMABLE} AND {_NOT_MINE} LIMIT 1
-        """,  # noqa: S608 (constants of this module)
-        {"project": project.pk, "annotator": annotator.pk},
-    )
-    return found is not None
+    ids = {"project": project.pk, "annotator": annotator.pk}
+    return _value(queue_sql.ANY_LEFT, ids) is not None
 
 
 def _end_state(project: Project, annotator: User) -> EndState:
@@ -319,57 +253,63 @@ def submit(
         held or task.n_done + task.n_leased < task.n_required
     )
     is_last = counts and task.n_done + 1 == task.n_required
-    Task.objects.filter(pk=task.pk).update(
-        n_leased=F("n_leased") - int(held),
-        n_done=F("n_done") + int(counts),
-        status=Task.Status.DONE if is_last else task.status,
-    )
-    Assignment.objects.filter(pk=assignment.pk).update(
-        state=State.SUBMITTED, ended_at=Now()
-    )
-    Membership.objects.filter(project=assignment.project, user=annotator).update(
-        n_judged=F("n_judged") + 1
-    )
+    ids = {
+        "task": task.pk,
+        "assignment": _stored_id(assignment_id),
+        "project": assignment.project_id,
+        "annotator": annotator.pk,
+        "held": int(held),
+        "counts": int(counts),
+        "status": Task.Status.DONE if is_last else task.status,
+    }
+    with connection.cursor() as cursor:
+        for sql in queue_sql.COUNT_ANSWER:
+            cursor.execute(sql, ids)
     return _judgment(assignment, verdict, note, revision=1, surplus=not counts)
 
 
 def _locked(assignment_id: UUID, annotator: User) -> Assignment:
     """The person's own assignment, ready to be changed."""
-    list(
-        Membership.objects.select_for_update(of=("self",), no_key=True)
-        .filter(user=annotator, project__assignments=assignment_id)
-        .values_list("pk")
-    )
-    list(
-        Task.objects.select_for_update(of=("self",), no_key=True)
-        .filter(assignments=assignment_id)
-        .values_list("pk")
-    )
+    ids = {"assignment": _stored_id(assignment_id), "annotator": annotator.pk}
+    projects = list(Project.objects.raw(queue_sql.MEMBER, ids))
+    tasks = list(Task.objects.raw(queue_sql.TASK, ids))
     # Read after both locks, so that it is as the last holder of them left it.
-    return (
-        Assignment.objects.select_related("task", "project")
-        .annotate(**{"held_for": Now() - F("leased_at")})
-        .get(pk=assignment_id, annotator=annotator)
-    )
+    for assignment in Assignment.objects.raw(queue_sql.ASSIGNMENT, ids):
+        assignment.task = tasks[0]
+        if projects:
+            assignment.project = projects[0]
+        return assignment
+    raise Assignment.DoesNotExist
 
 
 def _judgment(
-    assignment: Assignment, verdict: str, note: str, **fields: Any
+    assignment: Assignment,
+    verdict: str,
+    note: str,
+    *,
+    revision: int,
+    surplus: bool,
+    superseded_by: int | None = None,
 ) -> Judgment:
-    return Judgment.objects.create(
-        project=assignment.project,
-        task=assignment.task,
-        assignment=assignment,
-        annotator_id=assignment.annotator_id,
-        source=Judgment.Source.HUMAN,
-        verdict=verdict,
-        note=note,
-        shown_left=verdicts.side_on_the_left(
-            assignment.project, swapped=assignment.swapped
-        ),
-        seconds=assignment.held_for.total_seconds(),
-        **fields,
+    project, swapped = assignment.project, assignment.swapped
+    [judgment] = Judgment.objects.raw(
+        queue_sql.JUDGMENT,
+        {
+            "project": project.pk,
+            "task": assignment.task_id,
+            "assignment": _stored_id(assignment.pk),
+            "annotator": assignment.annotator_id,
+            "verdict": verdict,
+            "shown_left": verdicts.side_on_the_left(project, swapped=swapped),
+            "seconds": assignment.seconds_held,
+            "note": note,
+            "revision": revision,
+            "surplus": surplus,
+            "superseded_by": superseded_by,
+        },
     )
+    judgment.assignment = assignment
+    return judgment
 
 
 def _revise(
@@ -388,7 +328,7 @@ def _revise(
         note,
         revision=standing.revision + 1,
         surplus=standing.surplus,
-        superseded_by_id=first_id,
+        superseded_by=first_id,
     )
     Judgment.objects.filter(pk=standing.pk).update(superseded_by=judgment)
     Judgment.objects.filter(pk=judgment.pk).update(superseded_by=None)

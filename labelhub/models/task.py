@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+
+if TYPE_CHECKING:
+    from labelhub.models.project import Project
+    from labelhub.models.user import User
 
 
 class Task(models.Model):
@@ -90,12 +95,32 @@ class Task(models.Model):
         return f"task {self.pk}"
 
 
-class AssignmentQuerySet(models.QuerySet["Assignment"]):
-    def for_display(self) -> AssignmentQuerySet:
-        """Everything the judging page shows, in one query."""
-        return self.select_related(
-            "project", "task__prompt", "task__response_a", "task__response_b"
-        )
+class AssignmentManager(models.Manager["Assignment"]):
+    def for_display(
+        self, pk: uuid.UUID | str, project: Project, annotator: User
+    ) -> Assignment:
+        """A person's item with all that the judging page shows of it, in one query.
+
+        In SQL, for it is asked for at every answer: see labelhub.queue.
+        """
+        key = self.model._meta.pk.get_db_prep_value(pk, connection)
+        for item in self.raw(_SHOWN, [key, project.pk, annotator.pk]):
+            item.project = project
+            item.turns = json.loads(item.messages)
+            return item
+        raise self.model.DoesNotExist
+
+
+_SHOWN = """
+    SELECT assignment.*, prompt.messages, a.text AS text_a, b.text AS text_b
+    FROM labelhub_assignment assignment
+    JOIN labelhub_task task ON task.id = assignment.task_id
+    JOIN labelhub_prompt prompt ON prompt.id = task.prompt_id
+    JOIN labelhub_response a ON a.id = task.response_a_id
+    LEFT JOIN labelhub_response b ON b.id = task.response_b_id
+    WHERE assignment.id = %s AND assignment.project_id = %s
+    AND assignment.annotator_id = %s
+"""
 
 
 class Assignment(models.Model):
@@ -132,10 +157,15 @@ class Assignment(models.Model):
     ended_at = models.DateTimeField(null=True)
     """When it was submitted, skipped, released or reaped."""
 
-    held_for: timedelta
+    seconds_held: float
     """From leased_at to now; set by `labelhub.queue`, not stored."""
+    messages: str
+    turns: list[dict[str, str]]
+    text_a: str
+    text_b: str | None
+    """What is shown; set by `for_display`, not stored."""
 
-    objects = AssignmentQuerySet.as_manager()
+    objects = AssignmentManager()
 
     class Meta:
         constraints = [

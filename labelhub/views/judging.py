@@ -5,11 +5,12 @@ Nothing given to a template here names a model, or says which response is a.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -25,6 +26,7 @@ from labelhub import access, queue, verdicts
 from labelhub.forms import NoteForm
 from labelhub.http import PersonRequest
 from labelhub.models import Assignment, Judgment, Membership, Project, User
+from labelhub.queue import EndState
 
 HISTORY = 50
 """How many of their last items a person is shown."""
@@ -84,7 +86,7 @@ def extend_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
 def judging_history(request: PersonRequest, slug: str) -> HttpResponse:
     project = access.project_for(request.user, slug, access.JUDGES)
     ended = _ended(project, request.user).select_related("task__prompt")
-    items = list(ended.order_by("-ended_at")[:HISTORY])
+    items = _nearest(ended, "-ended_at", HISTORY)
     standing = {
         judgment.assignment_id: judgment
         for judgment in Judgment.objects.standing().filter(assignment__in=items)
@@ -138,7 +140,6 @@ def _next_item(
 ) -> HttpResponse:
     item = queue.claim(project, request.user)
     if isinstance(item, Assignment):
-        item.project = project
         address = _address(project, item.pk)
     else:
         address = reverse("labelhub:judge", args=[project.slug])
@@ -147,12 +148,16 @@ def _next_item(
             messages.success(request, saved)
         if isinstance(item, Assignment) or saved:
             return redirect(address)
-        return _queue_end(request, project, item, saved)
-    if isinstance(item, Assignment):
-        news = after is not None and after.guideline_id != item.guideline_id
-        response = _item(request, item, saved=saved, has_new_guideline=news)
+        return _queue_end(request, project, item)
+    more: dict[str, Any] = {"saved": saved}
+    if after is not None:
+        more["previous"] = _address(project, after.pk)
+    if isinstance(item, EndState):
+        response = _queue_end(request, project, item, **more)
     else:
-        response = _queue_end(request, project, item, saved)
+        if after is not None:
+            more["has_new_guideline"] = after.guideline_id != item.guideline_id
+        response = _item(request, item, **more)
     return push_url(response, address)
 
 
@@ -163,18 +168,17 @@ def _item(
     status: int = 200,
     **more: Any,
 ) -> HttpResponse:
-    project, task = assignment.project, assignment.task
+    project = assignment.project
     standing = None
     if assignment.state == State.SUBMITTED:
         standing = assignment.judgments.standing().get()
-    left = task.response_a.text
-    right = task.response_b.text if task.response_b else ""
+    left, right = assignment.text_a, assignment.text_b or ""
     if assignment.swapped:
         left, right = right, left
     context = {
         "item": assignment,
         "address": _address(project, assignment.pk),
-        "turns": task.prompt.messages,
+        "turns": assignment.turns,
         "left": left,
         "right": right,
         "choices": verdicts.choices(project),
@@ -188,10 +192,10 @@ def _item(
 
 
 def _queue_end(
-    request: PersonRequest, project: Project, end: queue.EndState, saved: str
+    request: PersonRequest, project: Project, end: EndState, **more: Any
 ) -> HttpResponse:
     status = 403 if end.reason is queue.Reason.NOT_A_JUDGE else 200
-    context = {"end": end, "saved": saved}
+    context = {"end": end} | more
     return _page(request, project, "_queue_end", context, None, status)
 
 
@@ -209,21 +213,15 @@ def _page(
         "project": project,
         "fragment": f"labelhub/{fragment}.html",
         "is_whole": is_whole,
-        "progress": _progress(request, project),
-        **_neighbours(request, project, at),
+        "progress": project.progress_of(request.user),
     }
+    # Undo leads to what was just answered; nothing need be looked up for that.
+    if "previous" not in context:
+        context |= _neighbours(request, project, at)
     if is_whole or context.get("has_new_guideline"):
         context["guideline"] = project.current_guideline()
     name = "judge.html" if is_whole else "_judge_swap.html"
     return render(request, f"labelhub/{name}", context, status=status)
-
-
-def _progress(request: PersonRequest, project: Project) -> dict[str, Any]:
-    """From the members' counters: counting judgments would be slow."""
-    return project.memberships.aggregate(
-        mine=Sum("n_judged", filter=Q(user=request.user), default=0),
-        done=Sum("n_judged", default=0),
-    ) | {"wanted": project.n_tasks * project.judgments_per_task}
 
 
 def _ended(project: Project, annotator: User) -> QuerySet[Assignment]:
@@ -244,12 +242,25 @@ def _neighbours(
         before = before.exclude(pk=at.pk)
         after = before.filter(ended_at__gt=at.ended_at)
         before = before.filter(ended_at__lt=at.ended_at)
-    previous = before.order_by("-ended_at").values_list("pk", flat=True).first()
-    following = after.order_by("ended_at").values_list("pk", flat=True).first()
     return {
-        "previous": _address(project, previous) if previous else "",
-        "following": _address(project, following) if following else "",
+        name: "".join(_address(project, item.pk) for item in found)
+        for name, found in (
+            ("previous", _nearest(before, "-ended_at", 1)),
+            ("following", _nearest(after, "ended_at", 1)),
+        )
     }
+
+
+def _nearest(ended: QuerySet[Assignment], order: str, count: int) -> list[Assignment]:
+    """The first of them. Each state is asked for apart, for so they lie in the index
+    in this order; of both together a database would sort somebody's 50,000."""
+    found = [
+        item
+        for state in _ENDED
+        for item in ended.filter(state=state).order_by(order)[:count]
+    ]
+    is_falling = order.startswith("-")
+    return sorted(found, key=attrgetter("ended_at"), reverse=is_falling)[:count]
 
 
 def _address(project: Project, pk: UUID) -> str:
