@@ -106,6 +106,7 @@ def measure(site: Site, seconds: float, threads: int) -> bool:
                 f"{name:<24} {got['per_second']:6.1f} items/s, p50 {got['p50']:.1f}, "
                 f"p95 {got['p95']:.1f}, p99 {got['p99']:.1f} ms; {cost(got)}; "
                 f"client {got['client_ms']:.1f} ms; {got['errors']} errors"
+                + (", FELL BEHIND and stopped early" if got["fell_behind"] else "")
             )
         site.manage("check_integrity")
         stored = site.call(count_judgments) - before
@@ -183,6 +184,7 @@ def load(
     return {
         "answered": answered + sum(client.extra for client in clients),
         "errors": sum(client.errors for client in clients),
+        "fell_behind": sum(client.fell_behind for client in clients),
         "per_second": answered / took,
         "cpu_ms": (server.cpu_seconds() - cpu) / answered * 1000,
         "database_ms": (server.database_cpu_seconds() - database) / answered * 1000,
@@ -198,6 +200,7 @@ class Client:
         self.person = Person(url, session)
         self.dice = Random(number)
         self.answered = self.extra = self.errors = 0
+        self.fell_behind = False
         self.milliseconds: list[float] = []
         self.last = ""
         found = self.person.get(JUDGE)
@@ -208,7 +211,12 @@ class Client:
         """Answer at once, or at `rate` a second on average: then a slow answer makes
         the ones that fall due behind it late, as it would for people."""
         due = started
+        # A server that falls behind is not waited for longer than that once more.
+        give_up = started + 2 * seconds
         while self.answered < LEFT if not seconds else due < started + seconds:
+            if seconds and time.perf_counter() > give_up:
+                self.fell_behind = True
+                break
             if rate:
                 due += self.dice.expovariate(rate)
                 time.sleep(max(0, due - time.perf_counter()))
