@@ -6,6 +6,7 @@ from benchmarks.mutation import one
 
 VERDICTS = "labelhub/verdicts.py"
 QUEUE = "labelhub/queue.py"
+QUEUE_SQL = "labelhub/queue_sql.py"
 JUDGING = "labelhub/views/judging.py"
 VICUNA = "labelhub/importing/formats/vicuna.py"
 ESTIMATE = "labelhub/quality/estimate.py"
@@ -58,9 +59,9 @@ JUDGED = (
     one(
         "sides-not-balanced",
         "the second person sees the same side as the first",
-        QUEUE,
-        "lean += 1 if other.swapped else -1",
-        "lean += -1 if other.swapped else 1",
+        QUEUE_SQL,
+        "ELSE count(*) FILTER (WHERE swapped) * 2 < count(*)",
+        "ELSE count(*) FILTER (WHERE swapped) * 2 > count(*)",
         TEST_QUEUE,
     ),
     one(
