@@ -100,7 +100,7 @@ def main() -> int:
         shutil.copytree(site.folder, folder / "kept", symlinks=True)
         print(f"what was left: {folder}")
     else:
-        shutil.rmtree(site.folder, ignore_errors=True)
+        site.unmount()
         shutil.rmtree(folder, ignore_errors=True)
     return bool(found.problems)
 

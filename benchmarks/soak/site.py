@@ -297,6 +297,10 @@ class Site:
         time.sleep(seconds)
         ballast.unlink()
 
+    def unmount(self) -> None:
+        if self.has_own_disk:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
     def burn_down(self) -> None:
         """End everything, also after an error."""
         for _ in range(20):
