@@ -97,7 +97,7 @@ def look_at_failure(
     disk_was_full: bool,
 ) -> Iterator[str]:
     message, name = error.get("message") or "", error.get("class")
-    if not re.fullmatch(r"[A-Z].{10,}\.", message, re.DOTALL):
+    if not re.fullmatch(r"\w.{10,}\.", message, re.DOTALL):
         yield f"no sentence: {message!r}"
     _, _, host = attempts[-1] if attempts else (0, "", "")
     last = f"{host}/runs/{run}/attempt-{len(attempts)}"

@@ -198,7 +198,7 @@ class Postgres:
             shutil.chown(folder, self.user)
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
-        arguments = ["-U", "postgres", "--auth", "trust", "--no-sync"]
+        arguments = ["-U", "postgres", "--auth", "trust", "--no-sync", "-E", "UTF8"]
         self._run("initdb", "-D", f"{folder}/data", *arguments)
         version = [str(binaries / "postgres"), "--version"]
         self.version = subprocess.check_output(version, text=True).strip()
