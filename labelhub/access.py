@@ -26,6 +26,8 @@ JUDGES = frozenset({Role.ANNOTATOR, Role.REVIEWER, Role.MANAGER})
 """Who may take items from the queue."""
 READERS = frozenset({Role.REVIEWER, Role.MANAGER, Role.VIEWER})
 """Who may read runs, snapshots and statistics; annotators stay blind."""
+REVIEWERS = frozenset({Role.REVIEWER, Role.MANAGER})
+"""Who may read how people judge, by name."""
 MANAGERS = frozenset({Role.MANAGER})
 
 

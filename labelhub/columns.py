@@ -112,7 +112,7 @@ def read_judgments(project: Project) -> Judgments:
 
 _KEPT = (
     *("prompt", "longer", "log_ratio", "model_a", "model_b"),
-    *("import", "category"),
+    *("a", "b", "import", "category"),
 )
 
 

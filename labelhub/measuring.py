@@ -25,8 +25,8 @@ from labelhub.columns import (
     read_judgments,
 )
 from labelhub.models import Project
-from labelhub.quality.arrays import Bools, Ints, Judged, groups
-from labelhub.quality.bias import NO_LENGTH, NO_SIDE, favour
+from labelhub.quality.arrays import Bools, Ints, Judged, codes, groups
+from labelhub.quality.bias import NO_LENGTH, NO_SIDE
 from labelhub.quality.coefficients import (
     ac1,
     agreement,
@@ -36,7 +36,9 @@ from labelhub.quality.coefficients import (
     self_consistency,
 )
 from labelhub.quality.estimate import Estimate
+from labelhub.quality.habits import favour, haste, same_answer, usual_seconds
 from labelhub.quality.ranking import Comparisons, Ranking, duels, rank
+from labelhub.quality.reliability import Compared, accuracies, reliabilities, sampled
 
 MOST_JUDGES = 1000
 MOST_SLICES = 20
@@ -132,6 +134,8 @@ def _judges(
 ) -> Numbers:
     """What can be said of each person by name, those with the most judgments first."""
     against = by_judge(_judged(rows))
+    reliable = _reliabilities(project, rows, len(names))
+    usual = usual_seconds(rows["seconds"].to_numpy())
     of_judge = dict(groups(_of(rows, "judge"), len(names)))
     again = dict(groups(_of(twice, "judge"), len(names)))
     most_first = sorted(of_judge, key=lambda judge: -len(of_judge[judge]))
@@ -139,12 +143,52 @@ def _judges(
     for judge in most_first[:MOST_JUDGES]:
         own = rows.take(of_judge[judge])
         numbers: Numbers = {"n_judgments": len(own), **against.get(judge, {})}
+        numbers |= {name: every[judge] for name, every in reliable.items()}
         if project.is_pairwise:
             numbers |= _biases(own)
+        prompt = _of(own, "prompt")
+        numbers["haste"] = haste(prompt, own["seconds"].to_numpy(), usual)
+        numbers["same_answer"] = same_answer(prompt, _shown(project, own))
         if judge in again:
             numbers["self_consistency"] = _consistency(twice.take(again[judge]))
         found[names[judge]] = numbers
     return found
+
+
+def _reliabilities(
+    project: Project, rows: pa.Table, n: int
+) -> dict[str, list[Estimate]]:
+    """{model: an estimate a judge}; empty where nobody shares a task with anybody."""
+    judged = sampled(_judged(rows))
+    if not len(judged) or len(judged) == int(judged.task.max()) + 1:
+        return {}
+    found = {"accuracy": accuracies(judged)}
+    if project.is_pairwise:
+        rows = _where(rows, np.isin(_of(rows, "prompt"), judged.prompt))
+        verdict = _of(rows, "verdict")
+        a, b = _of(rows, "a"), _of(rows, "b")
+        response = codes(np.concatenate([a, b]))
+        compared = Compared(
+            prompt=_of(rows, "prompt"),
+            judge=_of(rows, "judge"),
+            a=response[: len(a)],
+            b=response[len(a) :],
+            outcome=np.select([verdict == A, verdict == B], [1, -1]),
+            n_judges=n,
+            n_responses=int(response.max()) + 1,
+        )
+        found["reliability"] = reliabilities(compared)
+    return found
+
+
+def _shown(project: Project, rows: pa.Table) -> Ints:
+    """What was pressed: 0 left, 1 tie, 2 right, 3 both bad; -1 where it is unknown."""
+    verdict, left = _of(rows, "verdict"), _of(rows, "left")
+    if not project.is_pairwise:
+        return verdict
+    is_side = (verdict == A) | (verdict == B)
+    shown = np.where(is_side & (left < 0), B - verdict, verdict)
+    return np.where(is_side & (left == 0), -1, shown)
 
 
 def _slices(rows: pa.Table) -> Numbers:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from labelhub import importing, queue
+from labelhub import importing, queue, reports
 
 
 def start_import(batch_id: int) -> None:
     """Start the process that imports a waiting batch; a second trigger finds none."""
     importing.start(batch_id)
+
+
+def measure_quality(report_id: int) -> None:
+    """Start the process that makes a waiting report; a second trigger finds none."""
+    reports.start(report_id)
 
 
 def reap_leases() -> int:

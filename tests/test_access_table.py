@@ -33,6 +33,7 @@ PEOPLE = WORLD - {"nobody"}
 MEMBERS = PEOPLE - {"stranger"}
 JUDGES = MEMBERS - {"viewer"}
 READERS = MEMBERS - {"annotator"}
+REVIEWERS = READERS - {"viewer"}
 MANAGERS = {"manager", "admin"}
 ADMINS = {"admin"}
 OWNER = {"annotator"}
@@ -51,6 +52,8 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:import_batch": {"GET": MANAGERS},
     "labelhub:start_import": {"POST": MANAGERS},
     "labelhub:audit": {"GET": MANAGERS},
+    "labelhub:quality": {"GET": REVIEWERS},
+    "labelhub:measure_quality": {"POST": REVIEWERS},
     "labelhub:members": {"GET": MANAGERS},
     "labelhub:add_member": {"POST": MANAGERS},
     "labelhub:change_role": {"POST": MANAGERS},

@@ -6,6 +6,7 @@ from labelhub.models.event import Event
 from labelhub.models.judgment import Judgment
 from labelhub.models.project import Guideline, ImportBatch, Membership, Project
 from labelhub.models.prompt import Prompt, Response
+from labelhub.models.quality_report import QualityReport
 from labelhub.models.task import Assignment, Task
 from labelhub.models.user import User
 
@@ -18,6 +19,7 @@ __all__ = [
     "Membership",
     "Project",
     "Prompt",
+    "QualityReport",
     "Response",
     "Task",
     "User",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from itertools import groupby
 
-from labelhub.quality.arrays import Ints, share_by_prompt
 from labelhub.quality.estimate import Estimate, share
 
 Hit = tuple[Hashable, bool]
@@ -32,16 +31,6 @@ def position_bias(wins: Iterable[Hit]) -> Estimate:
     each other.
     """
     return _share_of(wins, NO_SIDE)
-
-
-def favour(prompt: Ints, winner: Ints, favoured: Ints, nothing: str) -> Estimate:
-    """The same of columns: how often what might be favoured won.
-
-    1 is a, -1 is b, 0 is neither, and then the row does not count.
-    """
-    counts = winner * favoured != 0
-    won = winner[counts] == favoured[counts]
-    return share_by_prompt(prompt[counts], won, nothing)
 
 
 def _share_of(hits: Iterable[Hit], nothing: str) -> Estimate:

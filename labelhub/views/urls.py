@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import audit, health, imports, judging, members, projects
+from labelhub.views import audit, health, imports, judging, members, projects, quality
 
 app_name = "labelhub"
 
@@ -30,6 +30,12 @@ urlpatterns = [
         "projects/<slug:slug>/imports/<int:pk>/start/",
         imports.start_import,
         name="start_import",
+    ),
+    path("projects/<slug:slug>/quality/", quality.quality, name="quality"),
+    path(
+        "projects/<slug:slug>/quality/measure/",
+        quality.measure_quality,
+        name="measure_quality",
     ),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/add/", members.add_member, name="add_member"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from labelhub import reports
 from labelhub.management.projects import project_named
 from labelhub.measuring import measure
 from labelhub.quality.estimate import Estimate, as_json
@@ -20,9 +21,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", help="name or slug")
         parser.add_argument("--json", action="store_true", help="print the numbers")
+        parser.add_argument(
+            "--report", type=int, help="make this waiting report of the page, quietly"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = measure(project_named(options["project"]), self._say)
+        project = project_named(options["project"])
+        if options["report"]:
+            reports.make(project.quality_reports.get(pk=options["report"]))
+            return
+        found = measure(project, self._say)
         if options["json"]:
             said = json.dumps(as_json(found), indent=2, allow_nan=False)
             self.stdout.write(said)
