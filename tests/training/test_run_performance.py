@@ -30,8 +30,8 @@ def test_the_list_takes_the_same_queries_for_10_and_50_runs(viewer, project):
             add_points(make_attempt(run), "eval_loss", {10: 0.5})
         counts.append(queries_of(viewer, url))
     assert counts[0] == counts[1]
-    # Session, user, project, role, count, runs, algorithms.
-    assert counts[0] == 7
+    # Session, user, project with role, count, runs, algorithms.
+    assert counts[0] == 6
 
 
 @pytest.mark.parametrize(

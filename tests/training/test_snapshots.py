@@ -134,7 +134,7 @@ def test_the_list_takes_as_many_queries_for_many(
     for seed in range(3):
         exporting.freeze(snapshot.project, Recipe(algorithm="sft", seed=seed))
     with django_assert_num_queries(6):
-        # session, user, project, role, count, snapshots
+        # session, user, project with role, count, snapshots
         assertContains(viewer.get(url), "for sft", count=3)
 
 
