@@ -133,7 +133,7 @@ def test_the_list_takes_as_many_queries_for_many(
     url = pages_of(snapshot)[0]
     for seed in range(3):
         exporting.freeze(snapshot.project, Recipe(algorithm="sft", seed=seed))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         # session, user, project with role, count, snapshots
         assertContains(viewer.get(url), "for sft", count=3)
 
