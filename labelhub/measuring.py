@@ -133,7 +133,7 @@ def _judges(
     project: Project, rows: pa.Table, twice: pa.Table, names: list[str]
 ) -> Numbers:
     """What can be said of each person by name, those with the most judgments first."""
-    against = by_judge(_judged(rows))
+    against = by_judge(_judged(rows).of_judges(len(names)))
     reliable = _reliabilities(project, rows, len(names))
     usual = usual_seconds(rows["seconds"].to_numpy())
     of_judge = dict(groups(_of(rows, "judge"), len(names)))

@@ -6,7 +6,7 @@ Observations of one prompt are alike, so every interval counts prompts, not rows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,9 @@ class Judged:
 
     def of_judges(self, n: int | None) -> Judged:
         """Those of the first n judges."""
-        return self if n is None else self.where(self.judge < n)
+        if n is None:
+            return self
+        return replace(self.where(self.judge < n), n_judges=n)
 
     def counts(self) -> tuple[Ints, Ints]:
         """Tasks × verdicts: how many judges of a task gave each; and its prompt."""

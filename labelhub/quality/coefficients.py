@@ -167,21 +167,16 @@ def _distances(given: Floats, *, ordinal: bool) -> Floats:
 
 
 def cohen(judged: Judged) -> Estimate:
-    """Cohen's κ of two people; of more, pooled over the pairs of people.
+    """Cohen's κ of two people, and of more where each has chances of their own.
 
-    De Vries and others, Field Methods 20 (2008): observed and expected agreement
-    are averaged before κ is taken. Each person has chances of their own.
+    Conger's generalisation (Psychological Bulletin 88, 1980), each pair of judgments
+    counting once. Pairs of people who share few tasks would have no chances to speak
+    of, so a person's are those of all that they share with anybody.
     """
     if _n_pairs(judged) > MOST_PAIRS:
         return Estimate(n=0, because=TOO_MANY)
     first, second = _pairs(judged)
-    judge, verdict = judged.judge, judged.verdict
-    return _cohen(
-        judged.prompt[first],
-        (judge[first], judge[second]),
-        (verdict[first], verdict[second]),
-        judged.n_verdicts,
-    )
+    return _kappa(judged, first, second, *_chances(judged, first, second))
 
 
 def by_judge(judged: Judged) -> dict[int, dict[str, Estimate]]:
@@ -189,22 +184,28 @@ def by_judge(judged: Judged) -> dict[int, dict[str, Estimate]]:
     if _n_pairs(judged) > MOST_PAIRS:
         return {}
     lower, higher = _pairs(judged)
+    chances, times = _chances(judged, lower, higher)
     one, other = np.concatenate([lower, higher]), np.concatenate([higher, lower])
-    judge, verdict = judged.judge, judged.verdict
     found = {}
-    for person, rows in groups(judge[one], judged.n_judges):
+    for person, rows in groups(judged.judge[one], judged.n_judges):
         first, second = one[rows], other[rows]
-        prompt, said, heard = judged.prompt[first], verdict[first], verdict[second]
+        same = judged.verdict[first] == judged.verdict[second]
         found[person] = {
-            "agreement": share_by_prompt(prompt, said == heard, NOBODY),
-            "cohen": _cohen(
-                prompt,
-                (judge[first], judge[second]),
-                (said, heard),
-                judged.n_verdicts,
-            ),
+            "agreement": share_by_prompt(judged.prompt[first], same, NOBODY),
+            "cohen": _kappa(judged, first, second, chances, times),
         }
     return found
+
+
+def _chances(judged: Judged, first: Ints, second: Ints) -> tuple[Floats, Floats]:
+    """How often each judge gives each verdict in these pairs, and in how many."""
+    rows = np.concatenate([first, second])
+    cells = np.bincount(
+        judged.judge[rows] * judged.n_verdicts + judged.verdict[rows],
+        minlength=judged.n_judges * judged.n_verdicts,
+    ).reshape(judged.n_judges, judged.n_verdicts)
+    times = cells.sum(axis=1)
+    return cells / np.maximum(times, 1)[:, None], times.astype(float)
 
 
 def _n_pairs(judged: Judged) -> int:
@@ -226,43 +227,42 @@ def _pairs(judged: Judged) -> tuple[Ints, Ints]:
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def _cohen(
-    prompt: Ints,
-    judges: tuple[Ints, Ints],
-    verdicts: tuple[Ints, Ints],
-    n_verdicts: int,
+def _kappa(
+    judged: Judged, first: Ints, second: Ints, chances: Floats, times: Floats
 ) -> Estimate:
-    """Pooled κ; its interval is that of the first order between prompts."""
-    (first, second), (x, y) = judges, verdicts
-    n = len(x)
+    """κ of these pairs of rows; its interval is of the first order between prompts."""
+    n = len(first)
     if not n:
         return Estimate(n=0, because=NOBODY)
-    pair = codes(first * (int(second.max()) + 1) + second)
-    n_pairs = int(pair.max()) + 1
-    rows = np.bincount(pair * n_verdicts + x, minlength=n_pairs * n_verdicts)
-    columns = np.bincount(pair * n_verdicts + y, minlength=n_pairs * n_verdicts)
-    rows, columns = (
-        table.reshape(n_pairs, n_verdicts).astype(float) for table in (rows, columns)
-    )
-    size = rows.sum(axis=1)
-    expected = (rows * columns).sum(axis=1) / size
+    one, other = judged.judge[first], judged.judge[second]
+    x, y = judged.verdict[first], judged.verdict[second]
+    by_chance = (chances[one] * chances[other]).sum(axis=1)
     same = (x == y).astype(float)
-    agreed, chance = same.sum(), expected.sum()
-    left = n - chance
+    left = n - by_chance.sum()
     if left < 1e-9 * n:
         return Estimate(n=n, because=ONE_VERDICT)
-    value = (agreed - chance) / left
-    # What one more observation like this one would change.
-    moved = (columns[pair, x] + rows[pair, y] - expected[pair]) / size[pair]
+    value = float((same.sum() - by_chance.sum()) / left)
+    # What one more pair like this one would change: itself, and both judges' chances.
+    met = np.stack(
+        [
+            np.bincount(one, weights=chances[other, k], minlength=judged.n_judges)
+            + np.bincount(other, weights=chances[one, k], minlength=judged.n_judges)
+            for k in range(judged.n_verdicts)
+        ],
+        axis=1,
+    )
+    usual = (chances * met).sum(axis=1)
+    moved = by_chance + (met[one, x] - usual[one]) / times[one]
+    moved += (met[other, y] - usual[other]) / times[other]
     influence = ((same - moved) - value * (1 - moved)) / left
-    by_prompt = np.bincount(codes(prompt), weights=influence)
+    by_prompt = np.bincount(codes(judged.prompt[first]), weights=influence)
     k = len(by_prompt)
     if k == 1:
         return Estimate(n=n, value=value, because=ONE_PROMPT)
     error = float(np.sqrt(k / (k - 1) * np.sum((by_prompt - by_prompt.mean()) ** 2)))
     if error < 1e-12:
         return Estimate(n=n, value=value, because=TOO_FEW)
-    return around(float(value), error, k - 1, n)
+    return around(value, error, k - 1, n)
 
 
 def self_consistency(prompt: Ints, first: Ints, again: Ints) -> Estimate:

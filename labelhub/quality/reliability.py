@@ -25,6 +25,8 @@ MOST_JUDGMENTS = 200_000
 """The fits are repeated for each block; of more judgments, prompts are drawn."""
 PRIOR = 4.0
 """Judgments' worth of the average judge that each judge starts with."""
+ENOUGH_A_RESPONSE = 10
+"""Judgments; with fewer, strengths fit what judges err, and all look reliable."""
 TOO_FEW_PROMPTS = f"Fewer than {BLOCKS} prompts, so the spread is not known."
 
 
@@ -230,6 +232,14 @@ def accuracies(judged: Judged) -> list[Estimate]:
 
 def reliabilities(compared: Compared) -> list[Estimate]:
     """How often each judge sees the better of a clear pair, by Crowd-BT."""
+    each = 2 * len(compared) / max(compared.n_responses, 1)
+    if each < ENOUGH_A_RESPONSE:
+        because = (
+            f"Responses have {each:.1f} judgments each;"
+            f" telling strengths from the judges' errors needs {ENOUGH_A_RESPONSE}."
+        )
+        n = np.bincount(compared.judge, minlength=compared.n_judges)
+        return [Estimate(n=size, because=because) for size in n.tolist()]
 
     def fit(rows: Ints) -> Floats:
         columns = {

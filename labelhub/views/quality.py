@@ -28,7 +28,7 @@ BEYOND_CHANCE = {
         "0 is chance; 0.3 to 0.55 is usual for open answers.",
     ),
     "ac1": ("Gwet’s AC1", "Holds where nearly all verdicts are the same."),
-    "cohen": ("Cohen’s κ, pooled", "Each person with chances of their own."),
+    "cohen": ("Cohen’s κ", "Each person with chances of their own."),
     "fleiss": ("Fleiss’ κ", "Everybody with the same chances."),
     "alpha_ordinal": ("α in order", "A tie lies between the two."),
 }

@@ -156,3 +156,10 @@ def test_always_the_same_key_shows():
     assert (found.value, found.n) == (0.75, 4)
     none = same_answer(np.arange(2), np.array([-1, -1]))
     assert none.value is None
+
+
+def test_strengths_of_responses_judged_thrice_tell_nothing_of_judges():
+    compared, _ = duels(np.random.default_rng(7), RIGHT, n_responses=900)
+    for estimate in reliabilities(compared):
+        assert estimate.value is None
+        assert "Responses have 3.3 judgments each" in estimate.because

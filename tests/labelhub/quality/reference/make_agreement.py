@@ -47,28 +47,16 @@ def tables() -> dict[str, np.ndarray]:
     return found
 
 
-def cohen(table: np.ndarray) -> dict[str, float]:
-    """Pooled over pairs of judges, by its definition; of two, scikit-learn's too."""
-    observed = expected = n = 0.0
-    for i in range(table.shape[1]):
-        for j in range(i + 1, table.shape[1]):
-            x, y = table[(table[:, i] >= 0) & (table[:, j] >= 0)][:, [i, j]].T
-            if not len(x):
-                continue
-            n += len(x)
-            observed += (x == y).sum()
-            expected += sum((x == k).sum() * (y == k).mean() for k in range(9))
-    found = {"cohen": (observed - expected) / (n - expected)}
-    if table.shape[1] == 2:
-        found["cohen_of_two"] = float(cohen_kappa_score(*table.T))
-    return found
-
-
 def figures(table: np.ndarray) -> dict[str, object]:
     said = pd.DataFrame(table).astype(float).replace(-1.0, np.nan)
     # Named, for with a newer pandas irrCAC takes a missing cell for a category.
     cac = CAC(said, categories=sorted(set(table[table >= 0].tolist())), digits=12)
-    found: dict[str, object] = dict(cohen(table))
+    found: dict[str, object] = {}
+    if table.shape[1] == 2:
+        found["cohen_of_two"] = float(cohen_kappa_score(*table.T))
+    if (table >= 0).all():
+        # With missing cells Conger's weighs judges alike, ours pairs of judgments.
+        found["cohen"] = cac.conger()["est"]["coefficient_value"]
     for name, method in {"fleiss": "fleiss", "ac1": "gwet"}.items():
         est = getattr(cac, method)()["est"]
         low, high = est["confidence_interval"]
