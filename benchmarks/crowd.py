@@ -27,7 +27,7 @@ THINKING, SPREAD = 37.0, 0.8
 SKIPS, CORRECTIONS = 0.04, 0.03
 HEARTBEAT = 60.0
 RETRY = (1, 2, 4, 8)
-"""Seconds between two attempts to save an answer, as in static/js/judge.js."""
+"""Seconds between two attempts to save an answer, as in static/js/judge_sending.js."""
 POLL, POLL_MAX = 2.0, 30.0
 
 

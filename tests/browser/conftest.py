@@ -30,6 +30,11 @@ EXPECTED = (
     "status of 409",
     # What a test itself cut off.
     "net::ERR_FAILED",
+    "net::ERR_INTERNET_DISCONNECTED",
+    "status of 503",
+    "Response Status Error Code 503",
+    "status of 403",
+    "Response Status Error Code 403",
     "htmx:afterRequest",
     "htmx:sendError",
 )
