@@ -102,6 +102,9 @@ def fill(n_tasks: int) -> dict[str, Any]:
         "ANALYZE",
     ]
     with connection.cursor() as cursor:
+        if is_postgres:
+            # Keys are right by the way they are made; checking each takes minutes.
+            cursor.execute("SET session_replication_role = replica")
         for statement in statements:
             cursor.execute(statement)
     return {}
