@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from labelhub.models import Assignment, ImportBatch, Membership, Project
+from labelhub.models import Assignment, ImportBatch, Membership, Project, Task
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -83,6 +83,17 @@ def import_for(user: User, slug: str, pk: int) -> ImportBatch:
         raise Http404("No such import.")
     batch.project = project
     return batch
+
+
+def task_for(user: User, slug: str, pk: int) -> Task:
+    """A task of a project that the person reviews, with its texts and models."""
+    project = project_for(user, slug, REVIEWERS)
+    found = Task.objects.filter(project=project, pk=pk)
+    task = found.select_related("prompt", "response_a", "response_b", "batch").first()
+    if task is None:
+        raise Http404("No such task.")
+    task.project = project
+    return task
 
 
 def assignment_for(user: User, slug: str, pk: UUID) -> Assignment:

@@ -9,15 +9,29 @@ from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.text import slugify
 
+from labelhub import searching
 from labelhub.importing.formats import NAMES as FORMAT_NAMES
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
-from labelhub.models import Event, Membership, Project, User
+from labelhub.models import (
+    Event,
+    ImportBatch,
+    Judgment,
+    Membership,
+    Project,
+    Task,
+    User,
+)
 from labelhub.models.event import EventQuerySet
 
 if TYPE_CHECKING:
     ProjectModelForm = forms.ModelForm[Project]
 else:  # Django's own is not generic.
     ProjectModelForm = forms.ModelForm
+
+
+Verdict = Judgment.Verdict
+PAIRWISE_VERDICTS = (Verdict.A, Verdict.B, Verdict.TIE, Verdict.BOTH_BAD)
+BINARY_VERDICTS = (Verdict.GOOD, Verdict.BAD)
 
 
 class LoginForm(AuthenticationForm):
@@ -261,3 +275,88 @@ class AuditForm(forms.Form):
         if wanted["before"]:
             events = events.filter(pk__lt=wanted["before"])
         return events
+
+
+def _select(label: str) -> forms.Select:
+    return forms.Select(attrs={"aria-label": label})
+
+
+class DataForm(forms.Form):
+    """Which tasks the data explorer shows; sent by GET, every field may be empty."""
+
+    q = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={
+                "type": "search",
+                "aria-label": "Words of the prompt or of a response",
+                "placeholder": "Words of a prompt or a response",
+            }
+        ),
+    )
+    state = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any state"), *Task.Status.choices],
+        widget=_select("State"),
+    )
+    verdict = forms.ChoiceField(required=False, widget=_select("Verdict"))
+    annotator = forms.ModelChoiceField(
+        User.objects.none(),
+        required=False,
+        empty_label="Judged by anybody",
+        to_field_name="username",
+        widget=_select("Judged by"),
+    )
+    model = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={"aria-label": "Model", "placeholder": "Model", "list": "models"}
+        ),
+    )
+    batch = forms.ModelChoiceField(
+        ImportBatch.objects.none(),
+        required=False,
+        empty_label="Any import",
+        widget=_select("Import"),
+    )
+    priority = forms.IntegerField(
+        required=False,
+        min_value=-32_768,
+        max_value=32_767,
+        widget=forms.NumberInput(
+            attrs={"aria-label": "Priority", "placeholder": "Priority"}
+        ),
+    )
+    disagree = forms.BooleanField(required=False, label="Judges disagree")
+    before = forms.IntegerField(
+        required=False, max_value=2**63 - 1, widget=forms.HiddenInput
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        fields: dict[str, Any] = self.fields
+        offered = PAIRWISE_VERDICTS if project.is_pairwise else BINARY_VERDICTS
+        fields["verdict"].choices = [
+            ("", "Any verdict"),
+            *((verdict, verdict.label) for verdict in offered),
+        ]
+        people = User.objects.filter(memberships__project=project)
+        fields["annotator"].queryset = people.order_by("username")
+        batches = project.imports.exclude(state=ImportBatch.State.REMOVED)
+        fields["batch"].queryset = batches.order_by("-pk")
+        fields["batch"].label_from_instance = _name_of_import
+
+    def clean_q(self) -> str:
+        text = str(self.cleaned_data["q"])
+        if text.strip() and not searching.words_of(text):
+            raise forms.ValidationError(
+                f"“{text}” holds no word; search for letters or digits."
+            )
+        return text.strip()
+
+
+def _name_of_import(batch: ImportBatch) -> str:
+    first = batch.files[0]["name"] if batch.files else batch.get_state_display()
+    return f"Import {batch.pk}: {first}"

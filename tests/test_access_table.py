@@ -54,6 +54,8 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:audit": {"GET": MANAGERS},
     "labelhub:quality": {"GET": REVIEWERS},
     "labelhub:measure_quality": {"POST": REVIEWERS},
+    "labelhub:data": {"GET": REVIEWERS},
+    "labelhub:task": {"GET": REVIEWERS},
     "labelhub:members": {"GET": MANAGERS},
     "labelhub:add_member": {"POST": MANAGERS},
     "labelhub:change_role": {"POST": MANAGERS},
@@ -165,6 +167,7 @@ def _addresses(project: Project, owner: User) -> dict[str, str]:
         "imports": batch.pk,
         "members": project.memberships.get(user=owner).pk,
         "judge": item.pk,
+        "data": item.task_id,
         "snapshots": snapshot.pk,
         "runs": run.pk,
     }

@@ -70,6 +70,7 @@ class World:
             "imports": batches[-1].pk,
             "members": project.memberships.latest("pk").pk,
             "judge": item.pk,
+            "data": item.task_id,
             "snapshots": snapshots[-1].pk,
             "runs": runs[-1].pk,
         }

@@ -19,6 +19,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
+from labelhub import searching
 from labelhub.importing.checking import Progress, Report, check, no_progress
 from labelhub.importing.chunks import ahead, in_chunks
 from labelhub.importing.detect import Source
@@ -251,6 +252,7 @@ def _write(
     except BaseException as exc:
         _fail(batch, str(exc) or type(exc).__name__)
         raise
+    searching.index_new()
     batch.refresh_from_db()
     return batch
 

@@ -12,6 +12,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 if TYPE_CHECKING:
+    from labelhub.models.prompt import Response
+
+if TYPE_CHECKING:
     from labelhub.models.project import Project
     from labelhub.models.user import User
 
@@ -88,11 +91,17 @@ class Task(models.Model):
                 condition=Q(status="open")
                 & Q(n_required__gt=F("n_done") + F("n_leased")),
             ),
-            models.Index(fields=["project", "status"], name="task_by_status"),
+            models.Index(fields=["project", "status", "id"], name="task_by_status"),
+            models.Index(fields=["project", "id"], name="task_in_order"),
         ]
 
     def __str__(self) -> str:
         return f"task {self.pk}"
+
+    @property
+    def responses(self) -> list[Response]:
+        """Both, or the only one."""
+        return [r for r in (self.response_a, self.response_b) if r is not None]
 
 
 class AssignmentManager(models.Manager["Assignment"]):

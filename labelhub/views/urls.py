@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from labelhub.views import audit, health, imports, judging, members, projects, quality
+from labelhub.views import (
+    audit,
+    data,
+    health,
+    imports,
+    judging,
+    members,
+    projects,
+    quality,
+)
 
 app_name = "labelhub"
 
@@ -37,6 +46,8 @@ urlpatterns = [
         quality.measure_quality,
         name="measure_quality",
     ),
+    path("projects/<slug:slug>/data/", data.data, name="data"),
+    path("projects/<slug:slug>/data/<int:pk>/", data.task_detail, name="task"),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/add/", members.add_member, name="add_member"),
     path(
