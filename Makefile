@@ -9,12 +9,12 @@ PY := .venv/bin/python
 TEST_ENV := DATA_DIR=.cache/test HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 JOBS ?= auto
 
-.PHONY: run setup test lint format bench clean help
+.PHONY: run setup test lint format api bench clean help
 
 help:
 	@echo "make run     everything, on http://127.0.0.1:8000 (make run PORT=8010: on another port)"
 	@echo "make test    everything that CI runs"
-	@echo "make setup | lint | format | bench | clean"
+	@echo "make setup | lint | format | api | bench | clean"
 
 run: setup
 	@$(PY) manage.py migrate --verbosity 0
@@ -52,6 +52,9 @@ format: setup
 	.venv/bin/ruff format --quiet .
 	.venv/bin/djade --target-version 5.2 $$(git ls-files 'templates/*.html') || true
 	.venv/bin/djhtml --tabwidth 2 $$(git ls-files 'templates/*.html')
+
+api: setup # docs/openapi.json, after a change of the API
+	env -u DATABASE_URL $(TEST_ENV) $(PY) manage.py shell --no-imports -c "from labelhub.api.schema import write; write()"
 
 bench: setup
 	for script in benchmarks/bench_*.py; do $(PY) $$script; done

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.core.files.uploadedfile import UploadedFile
+from django.db import models
 from django.utils.text import slugify
 
 from labelhub import searching
 from labelhub.importing.formats import NAMES as FORMAT_NAMES
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
 from labelhub.models import (
+    ApiToken,
     Event,
     ImportBatch,
     Judgment,
@@ -20,6 +22,7 @@ from labelhub.models import (
     Project,
     Task,
     User,
+    api_token,
 )
 from labelhub.models.event import EventQuerySet
 
@@ -40,6 +43,37 @@ class LoginForm(AuthenticationForm):
     username = UsernameField(
         max_length=150, widget=forms.TextInput(attrs={"autofocus": True})
     )
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(
+        max_length=100, label="What it is for", help_text="As nightly import."
+    )
+    scopes = forms.MultipleChoiceField(
+        choices=ApiToken.Scope.choices,
+        label="It may",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="And never more than you may yourself.",
+    )
+    project = forms.ModelChoiceField(
+        Project.objects.none(),
+        required=False,
+        label="Project",
+        empty_label="All of mine",
+    )
+    days = forms.IntegerField(
+        label="Days until it expires",
+        min_value=1,
+        max_value=365,
+        initial=api_token.DAYS,
+    )
+
+    def __init__(
+        self, *args: Any, projects: models.QuerySet[Project], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["project"]
+        field.queryset = projects
 
 
 class NoteForm(forms.Form):

@@ -164,6 +164,28 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False
 
+# --- The API --------------------------------------------------------------
+
+# Tokens only: a session does nothing there, so no other site can make a browser ask.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["labelhub.api.tokens.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["labelhub.api.tokens.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["labelhub.api.tokens.TokenThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"token": "1200/min"},
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "labelhub.api.paging.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "labelhub.api.schema.Schema",
+    "EXCEPTION_HANDLER": "labelhub.api.errors.answer_error",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "LabelHub",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+}
+
 # --- The queue ------------------------------------------------------------
 
 # django-q2 is a doorbell: every task is a trigger of milliseconds that may be lost,

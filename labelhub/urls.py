@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+from labelhub.api.projects import NotThere
 from labelhub.forms import LoginForm
 
 urlpatterns = [
@@ -16,6 +17,8 @@ urlpatterns = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("api/v1/", include("labelhub.api.urls")),
+    path("api/v1/<path:rest>", NotThere.as_view(), name="api_not_there"),
     path("", include("labelhub.views.urls")),
     path("", include("training.urls")),
 ]

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from labelhub import queue
-from labelhub.models import Assignment, ImportBatch, Project, User
+from labelhub.models import ApiToken, Assignment, ImportBatch, Project, User
 from tests.builders import (
     add_member,
     make_attempt,
@@ -37,7 +37,7 @@ REVIEWERS = READERS - {"viewer"}
 MANAGERS = {"manager", "admin"}
 ADMINS = {"admin"}
 OWNER = {"annotator"}
-"""The item that is open here is the annotator's."""
+"""The item that is open here, and the token, are the annotator's."""
 
 TABLE: dict[str, dict[str, set[str]]] = {
     "login": {"GET": WORLD, "POST": WORLD},
@@ -45,6 +45,8 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:healthz": {"GET": WORLD},
     "labelhub:projects": {"GET": PEOPLE},
     "labelhub:create_project": {"GET": ADMINS, "POST": ADMINS},
+    "labelhub:tokens": {"GET": PEOPLE, "POST": PEOPLE},
+    "labelhub:revoke_token": {"POST": OWNER},
     "labelhub:project": {"GET": MEMBERS},
     "labelhub:project_settings": {"GET": MANAGERS, "POST": MANAGERS},
     "labelhub:imports": {"GET": MANAGERS},
@@ -106,8 +108,11 @@ def _routes(
             yield f"{space}{pattern.name}", f"/{route}"
 
 
-ROUTES = dict(_routes(get_resolver().url_patterns))
+ALL_ROUTES = dict(_routes(get_resolver().url_patterns))
 """{name: "/projects/<slug:slug>/…"} of every address there is."""
+API_ROUTES = {n: route for n, route in ALL_ROUTES.items() if route.startswith("/api/")}
+"""Those of programs; tests/test_api_access.py has their table."""
+ROUTES = {n: route for n, route in ALL_ROUTES.items() if n not in API_ROUTES}
 REQUESTS = [
     pytest.param(name, method, who, id=f"{method}-{name}")
     for name, methods in TABLE.items()
@@ -170,21 +175,26 @@ def _addresses(project: Project, owner: User) -> dict[str, str]:
         "data": item.task_id,
         "snapshots": snapshot.pk,
         "runs": run.pk,
+        "account": ApiToken.make(owner, name="x", scopes=["read"])[0].pk,
     }
     known = {
         "slug": project.slug,
         "name": "snapshot.json",
+        "rest": "nothing",
         "fence": make_attempt(run).fence,
     }
     return {
         name: _filled(route, known | {"pk": pks.get(_room(route))})
-        for name, route in ROUTES.items()
+        for name, route in ALL_ROUTES.items()
     }
 
 
 def _room(route: str) -> str:
     """`runs` of `/projects/<slug:slug>/runs/<int:pk>/`."""
-    return route.split("/")[3] if "<slug:" in route else ""
+    if "<slug:" not in route:
+        return route.split("/")[1]
+    room = route.partition(">/")[2].split("/")[0]
+    return {"judging": "judge"}.get(room, room)
 
 
 def _filled(route: str, values: dict[str, Any]) -> str:
@@ -219,7 +229,7 @@ def test_who_may_ask_for_it(name, method, who, house, clients):
 def _refusals(role: str, name: str, who: set[str]) -> set[int]:
     """What is outside must not even show that it is there; inside, a role is told."""
     if name not in INSIDE:
-        return {403}
+        return {404} if who == OWNER else {403}
     if role in {"stranger", "annotator"} or who == OWNER:
         return {404} if role != "viewer" else {403}
     return {403}

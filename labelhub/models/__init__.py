@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labelhub.models.api_token import ApiToken, IdempotentAnswer
 from labelhub.models.event import Event
 from labelhub.models.judgment import Judgment
 from labelhub.models.project import Guideline, ImportBatch, Membership, Project
@@ -11,9 +12,11 @@ from labelhub.models.task import Assignment, Task
 from labelhub.models.user import User
 
 __all__ = [
+    "ApiToken",
     "Assignment",
     "Event",
     "Guideline",
+    "IdempotentAnswer",
     "ImportBatch",
     "Judgment",
     "Membership",

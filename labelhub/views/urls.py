@@ -13,6 +13,7 @@ from labelhub.views import (
     members,
     projects,
     quality,
+    tokens,
 )
 
 app_name = "labelhub"
@@ -21,6 +22,8 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("", projects.project_list, name="projects"),
     path("projects/new/", projects.create_project, name="create_project"),
+    path("account/tokens/", tokens.tokens, name="tokens"),
+    path("account/tokens/<int:pk>/revoke/", tokens.revoke_token, name="revoke_token"),
     # /projects/<slug>/
     path("projects/<slug:slug>/", projects.project_detail, name="project"),
     path(
