@@ -37,14 +37,13 @@ def main() -> int:
     for kind in options.database:
         with conditions(kind), bulk.database(kind) as environment:
             bulk.child(environment, __file__, "fill", options.judgments // A_TASK)
-            found = {
-                what: bulk.child(environment, __file__, what)
-                for what in ("baseline", "agreement", "report")
-            }
-            for what, cost in found.items():
+            found = {}
+            for what in ("baseline", "agreement", "report"):
+                cost = found[what] = bulk.child(environment, __file__, what)
                 print(
                     f"{what:<10} {cost['seconds']:6.1f} s, {cost['cpu']:6.1f} s of CPU,"
-                    f" {cost['mb']:5.0f} MB, {cost['n']:,} judgments"
+                    f" {cost['mb']:5.0f} MB, {cost['n']:,} judgments",
+                    flush=True,
                 )
             ratio = found["baseline"]["seconds"] / found["agreement"]["seconds"]
             print(f"the baseline takes {ratio:.1f} times as long as agreement")
