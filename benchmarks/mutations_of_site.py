@@ -160,26 +160,27 @@ FROZEN = (
         "surplus-votes",
         "who was late decides a verdict",
         TALLYING,
-        "for v in votes if not v.surplus]",
-        "for v in votes]",
+        "group_concat(source || ' ' || verdict) FILTER (WHERE NOT surplus),"
+        '"\n            " group_concat(id) FILTER (WHERE NOT surplus)"',
+        'group_concat(source || \' \' || verdict),"\n            " group_concat(id)"',
         TEST_EXPORTING,
     ),
     one(
         "texts-swapped",
         "chosen and rejected change places when the texts are fetched",
         TALLYING,
-        'columns["chosen"] = _said(texts[first])\n'
-        '                columns["rejected"] = _said(texts[second])',
-        'columns["chosen"] = _said(texts[second])\n'
-        '                columns["rejected"] = _said(texts[first])',
+        'columns["chosen"] = [texts[pk] for pk in first]\n'
+        '                columns["rejected"] = [texts[pk] for pk in second]',
+        'columns["chosen"] = [texts[pk] for pk in second]\n'
+        '                columns["rejected"] = [texts[pk] for pk in first]',
         TEST_EXPORTING,
     ),
     one(
         "split-by-row",
         "a prompt is trained on and held out",
         TALLYING,
-        'WHERE prompt.is_eval = ? ORDER BY row.key"',
-        'WHERE (row.rowid % 2 = 0) = ? ORDER BY row.key"',
+        'WHERE prompt.is_eval = ? ORDER BY row.key, row.rowid"',
+        'WHERE (row.rowid % 2 = 0) = ? ORDER BY row.key, row.rowid"',
         TEST_EXPORTING,
     ),
     one(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 from labelhub.quality.agreement import Unit, agreement, alpha
@@ -15,6 +14,7 @@ from training.tallying import Tally
 def statistics_of(tally: Tally) -> dict[str, Any]:
     """Counts of what was read and used; agreement and bias among what was used."""
     query = tally.scratch.execute
+    query(_UNITS)
     statistics: dict[str, Any] = {
         "sources": dict(query("SELECT source, COUNT(*) FROM judgment GROUP BY 1")),
         "surplus": tally.one("SELECT COUNT(*) FROM judgment WHERE surplus"),
@@ -49,18 +49,21 @@ def statistics_of(tally: Tally) -> dict[str, Any]:
     return statistics
 
 
+# Somebody who judged a task twice does not agree with somebody else: of one judge the
+# last verdict counts. Who is not named is nobody else.
+_UNITS = """
+CREATE TABLE unit AS SELECT prompt, group_concat(verdict) AS verdicts FROM (
+  SELECT judgment.prompt, judgment.task, judgment.verdict, MAX(judgment.id)
+  FROM judgment JOIN task ON task.id = judgment.task AND task.source = judgment.source
+  GROUP BY judgment.prompt, judgment.task, judge, iif(judge = '', judgment.id, 0)
+) GROUP BY prompt, task
+"""
+
+
 def _units(tally: Tally) -> Iterator[Unit]:
     """The verdicts of each task by the source that decided it, surplus ones too."""
-    rows = tally.scratch.execute(
-        "SELECT judgment.prompt, judgment.task, judgment.id, judge, judgment.verdict"
-        " FROM judgment JOIN task"
-        " ON task.id = judgment.task AND task.source = judgment.source"
-        " ORDER BY 1, 2, 3"
-    )
-    for (prompt, _), judged in groupby(rows, key=lambda row: row[:2]):
-        # Somebody who judged a task twice does not agree with somebody else.
-        by_judge = {judge or pk: verdict for _, _, pk, judge, verdict in judged}
-        yield prompt, list(by_judge.values())
+    for prompt, verdicts in tally.scratch.execute("SELECT prompt, verdicts FROM unit"):
+        yield prompt, verdicts.split(",")
 
 
 def _longer_won(tally: Tally) -> Iterator[tuple[int, bool]]:

@@ -11,14 +11,14 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection
-from django.db.models import Case, CharField, F, Q, Value, When
+from django.db.models import Case, CharField, F, Q, QuerySet, Value, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast, Concat, Length
 
@@ -37,7 +37,14 @@ Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
 
+Columns = Mapping[str, Sequence[Any]]
+"""A page of rows by column: by row they would cost several times as much."""
+
 PAGE = 1000
+ROW_GROUP = 500
+"""Rows to write that are held in memory at a time; responses may be long."""
+NARROW_ROW_GROUP = 20_000
+"""Where rows hold no text."""
 
 SCHEMA = """
 CREATE TABLE judgment (
@@ -60,13 +67,15 @@ CREATE TABLE prompt (id INTEGER PRIMARY KEY, key BLOB, is_eval INTEGER DEFAULT 0
 """
 
 
-class Vote(NamedTuple):
+class Votes(NamedTuple):
+    """Who said what of a task, as the scratch file lists it, without surplus votes."""
+
     prompt: int
     task: int
-    id: int
-    source: str
-    verdict: str
-    surplus: bool
+    said: str
+    """`imported a,imported b,model a`: the source and the verdict of each."""
+    ids: str
+    """`7,8,12`: the judgments that said it."""
 
 
 class Facts(NamedTuple):
@@ -96,8 +105,9 @@ class Row(NamedTuple):
     second: int | None = None
     second_hash: str = ""
     label: bool | None = None
-    tasks: tuple[int, ...] = ()
-    judgments: tuple[int, ...] = ()
+    tasks: str = ""
+    judgments: str = ""
+    """Ids, with commas between them."""
     votes_for: int = 0
     votes_against: int = 0
     n_votes: int = 0
@@ -114,8 +124,8 @@ class Row(NamedTuple):
     def joined(self, other: Row) -> Row:
         """One row for what both teach: the same response to the same prompt."""
         return self._replace(
-            tasks=self.tasks + other.tasks,
-            judgments=self.judgments + other.judgments,
+            tasks=f"{self.tasks},{other.tasks}",
+            judgments=f"{self.judgments},{other.judgments}",
             votes_for=self.votes_for + other.votes_for,
             votes_against=self.votes_against + other.votes_against,
             n_votes=self.n_votes + other.n_votes,
@@ -171,28 +181,30 @@ class Tally:
                 ),
                 "shown_left",
             )
-            .iterator(chunk_size=PAGE)
         )
         self.scratch.executemany(
-            "INSERT INTO judgment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", judgments
+            "INSERT INTO judgment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", raw(judgments)
         )
         if self.recipe.shape is Shape.COMPLETIONS:
             self.scratch.executemany(
                 "INSERT INTO demonstration VALUES (?, ?, ?, ?)",
-                Response.objects.filter(
-                    Q(batch__isnull=True) | Q(batch__state="complete"),
-                    prompt__project=project,
-                    is_demonstration=True,
-                )
-                .order_by("id")
-                .values_list("prompt_id", "prompt__content_hash", "id", "content_hash")
-                .iterator(chunk_size=PAGE),
+                raw(
+                    Response.objects.filter(
+                        Q(batch__isnull=True) | Q(batch__state="complete"),
+                        prompt__project=project,
+                        is_demonstration=True,
+                    )
+                    .order_by("id")
+                    .values_list(
+                        "prompt_id", "prompt__content_hash", "id", "content_hash"
+                    )
+                ),
             )
 
     def settle(self) -> None:
         """Decide every judged task, note the rows it makes, and split by prompt."""
         self.scratch.execute("CREATE INDEX said ON demonstration (prompt, hash)")
-        by_prompt = groupby(self._judged_tasks(), key=lambda item: item[0][0].prompt)
+        by_prompt = groupby(self._judged_tasks(), key=lambda item: item[0].prompt)
         for _, judged in by_prompt:
             rows: dict[object, Row] = {}
             for votes, facts in judged:
@@ -225,115 +237,97 @@ class Tally:
         ledger.check()
         return ledger
 
-    def rows(self, split: str) -> Iterator[dict[str, Any]]:
+    def rows(self, split: str) -> Iterator[Columns]:
         """The rows of train or eval with their texts, in their final order."""
         done, total = 0, self.one("SELECT COUNT(*) FROM row")
         cursor = self.scratch.execute(
-            "SELECT row.* FROM row JOIN prompt ON prompt.id = row.prompt"
-            " WHERE prompt.is_eval = ? ORDER BY row.key",
+            "SELECT row.prompt, first, second, label, tasks, judgments, votes_for,"
+            " votes_against, n_votes, source"
+            " FROM row JOIN prompt ON prompt.id = row.prompt"
+            " WHERE prompt.is_eval = ? ORDER BY row.key, row.rowid",
             [split == "eval"],
         )
-        for page in batched(cursor, PAGE // 2):
-            prompts = dict(
-                Prompt.objects.filter(
-                    pk__in=among({row[1] for row in page})
-                ).values_list("pk", "messages")
-            )
-            texts = dict(
-                Response.objects.filter(
-                    pk__in=among(
-                        {pk for row in page for pk in row[2:4] if pk is not None}
-                    )
-                ).values_list("pk", "text")
-            )
-            for row in page:
-                yield self._with_texts(row, prompts, texts)
+        for page in batched(cursor, ROW_GROUP):
+            yield self._with_texts(page)
             done += len(page)
             self.progress(f"Writing rows to {split}", done, total)
 
-    def judgments(self) -> Iterator[dict[str, Any]]:
+    def judgments(self) -> Iterator[Columns]:
         """Every judgment that was read; `voted` says whether it is behind a row."""
-        for pk, task, source, verdict, voted in self.scratch.execute(
+        return self._narrow(
+            ("judgment_id", "task_id", "source", "verdict", "voted"),
             "SELECT judgment.id, task.id, judgment.source, judgment.verdict,"
             " task.reason = '' AND task.source = judgment.source AND NOT surplus"
-            " FROM judgment JOIN task ON task.id = judgment.task ORDER BY 1"
-        ):
-            yield {
-                "judgment_id": pk,
-                "task_id": task,
-                "source": source,
-                "verdict": verdict,
-                "voted": bool(voted),
-            }
+            " FROM judgment JOIN task ON task.id = judgment.task"
+            " ORDER BY judgment.rowid",  # They were read in the order of their ids.
+        )
 
-    def left_out(self) -> Iterator[dict[str, Any]]:
+    def left_out(self) -> Iterator[Columns]:
         """Every judged task that makes no row, and why."""
-        for task, prompt, reason in self.scratch.execute(
-            "SELECT id, prompt, reason FROM task WHERE reason <> '' ORDER BY id"
-        ):
-            yield {"task_id": task, "prompt_id": prompt, "left_out": reason}
+        return self._narrow(
+            ("task_id", "prompt_id", "left_out"),
+            "SELECT id, prompt, reason FROM task WHERE reason <> '' ORDER BY id",
+        )
+
+    def _narrow(self, names: Sequence[str], query: str) -> Iterator[Columns]:
+        for page in batched(self.scratch.execute(query), NARROW_ROW_GROUP):
+            yield dict(zip(names, zip(*page, strict=True), strict=True))
 
     def one(self, query: str) -> int:
         count: int = self.scratch.execute(query).fetchone()[0]
         return count
 
-    def _judged_tasks(self) -> Iterator[tuple[list[Vote], Facts]]:
+    def _judged_tasks(self) -> Iterator[tuple[Votes, Facts]]:
         """Every judged task with its votes; tasks of one prompt follow each other."""
         done, total = 0, self.one("SELECT COUNT(DISTINCT task) FROM judgment")
         votes = self.scratch.execute(
-            "SELECT prompt, task, id, source, verdict, surplus FROM judgment"
-            " ORDER BY prompt, task, id"
+            "SELECT prompt, task,"
+            " group_concat(source || ' ' || verdict) FILTER (WHERE NOT surplus),"
+            " group_concat(id) FILTER (WHERE NOT surplus)"
+            " FROM judgment GROUP BY prompt, task ORDER BY prompt, task"
         )
-        by_task = groupby((Vote(*vote) for vote in votes), key=lambda vote: vote.task)
-        for page in batched(((task, list(group)) for task, group in by_task), PAGE):
-            facts = facts_of(task for task, _ in page)
-            for task, votes_on_it in page:
-                yield votes_on_it, facts[task]
+        for page in batched(votes, PAGE):
+            facts = facts_of(task for _, task, *_ in page)
+            for prompt, task, said, ids in page:
+                # Surplus ones do not vote: a verdict must not hang on who was late.
+                yield Votes(prompt, task, said or "", ids or ""), facts[task]
             self._flush()
             done += len(page)
             self.progress("Counting votes", done, total)
 
-    def _settle_task(self, votes: list[Vote], facts: Facts) -> Iterator[Row]:
-        # Surplus ones do not vote: a verdict must not hang on who was late.
+    def _settle_task(self, votes: Votes, facts: Facts) -> Iterator[Row]:
         outcome = self._decide(
-            tuple(sorted([(v.source, v.verdict) for v in votes if not v.surplus])),
+            votes.said,
             facts.status == Task.Status.RETIRED,
             facts.repeat_of is not None,
         )
         self._note(votes, facts, outcome)
         if outcome.reason:
             return
-        judgments = tuple(
-            vote.id
-            for vote in votes
-            if vote.source == outcome.source and not vote.surplus
-        )
         responses = {"a": (facts.a, facts.a_hash), "b": (facts.b, facts.b_hash or "")}
         for draft in drafts(outcome.verdict, self.recipe):
             first, first_hash = responses.get(draft.first, (None, ""))
             second, second_hash = responses.get(draft.second, (None, ""))
             yield Row(
-                prompt=votes[0].prompt,
+                prompt=votes.prompt,
                 prompt_hash=facts.prompt_hash,
                 first=first,
                 first_hash=first_hash,
                 second=second,
                 second_hash=second_hash,
                 label=draft.label,
-                tasks=(facts.task,),
-                judgments=judgments,
+                tasks=str(facts.task),
+                judgments=_behind(votes, outcome),
                 votes_for=outcome.votes_for,
                 votes_against=outcome.votes_against,
                 n_votes=outcome.n_votes,
                 source=outcome.source,
             )
 
-    def _decided(
-        self, said: tuple[tuple[str, str], ...], retired: bool, repeat: bool
-    ) -> Outcome:
+    def _decided(self, said: str, retired: bool, repeat: bool) -> Outcome:
         return decide(tallies_of(said), self.recipe, retired=retired, repeat=repeat)
 
-    def _note(self, votes: list[Vote], facts: Facts, outcome: Outcome) -> None:
+    def _note(self, votes: Votes, facts: Facts, outcome: Outcome) -> None:
         winner = loser = longer_won = None
         if outcome.verdict in ("a", "b") and not outcome.reason:
             names = (facts.a_model, facts.b_model)
@@ -344,20 +338,20 @@ class Tally:
                 longer_won = lengths[won] > lengths[1 - won]
         self.tasks_noted.append(
             (
-                *(facts.task, votes[0].prompt, outcome.reason, outcome.source),
+                *(facts.task, votes.prompt, outcome.reason, outcome.source),
                 *(outcome.verdict, outcome.n_votes, winner, loser, longer_won),
             )
         )
         if outcome.verdict in ("bad", "both_bad"):
             # A demonstration that was judged bad is no example any more.
             for said in (facts.a_hash, facts.b_hash):
-                self._forget_demonstration(votes[0].prompt, said)
+                self._forget_demonstration(votes.prompt, said)
 
     def _add(self, row: Row) -> None:
         self.rows_made.append(
             (
                 *(row.key(self.recipe.seed), row.prompt, row.first, row.second),
-                *(row.label, _listed(row.tasks), _listed(row.judgments)),
+                *(row.label, f"[{row.tasks}]", f"[{row.judgments}]"),
                 *(row.votes_for, row.votes_against, row.n_votes, row.source),
             )
         )
@@ -404,39 +398,61 @@ class Tally:
             [n_eval],
         )
 
-    def _with_texts(
-        self, row: tuple[Any, ...], prompts: dict[int, Any], texts: dict[int, str]
-    ) -> dict[str, Any]:
-        _, prompt, first, second, label, tasks, judgments, *votes, source = row
-        votes_for, votes_against, n_votes = votes
-        columns: dict[str, Any] = {"prompt": prompts[prompt]}
+    def _with_texts(self, page: list[tuple[Any, ...]]) -> Columns:
+        asked, first, second, labels, tasks, judgments, *votes, sources = zip(
+            *page, strict=True
+        )
+        found = Prompt.objects.filter(pk__in=among(set(asked)))
+        pks, messages = zip(*raw(found.values_list("pk", "messages")), strict=True)
+        prompts = dict(zip(pks, _lists(messages), strict=True))
+        answers = Response.objects.filter(pk__in=among({*first, *second} - {None}))
+        texts = dict(raw(answers.values_list("pk", "text")))
+        columns: dict[str, Sequence[Any]] = {"prompt": [prompts[pk] for pk in asked]}
         match self.recipe.shape:
             case Shape.PAIRS:
-                columns["chosen"] = _said(texts[first])
-                columns["rejected"] = _said(texts[second])
+                columns["chosen"] = [texts[pk] for pk in first]
+                columns["rejected"] = [texts[pk] for pk in second]
             case Shape.LABELS:
-                columns["completion"] = _said(texts[first])
-                columns["label"] = bool(label)
+                columns["completion"] = [texts[pk] for pk in first]
+                columns["label"] = [bool(label) for label in labels]
             case Shape.COMPLETIONS:
-                columns["completion"] = _said(texts[first])
-        task_ids = json.loads(tasks)
+                columns["completion"] = [texts[pk] for pk in first]
         return columns | {
-            "task_id": min(task_ids, default=None),
-            "judgment_ids": sorted(json.loads(judgments)),
-            "prompt_id": prompt,
-            "votes_for": votes_for,
-            "votes_against": votes_against,
-            "n_votes": n_votes,
-            "source": source or "demonstration",
+            "task_id": [min(behind, default=None) for behind in _lists(tasks)],
+            "judgment_ids": [sorted(behind) for behind in _lists(judgments)],
+            "prompt_id": asked,
+            **dict(zip(("votes_for", "votes_against", "n_votes"), votes, strict=True)),
+            "source": [source or "demonstration" for source in sources],
         }
 
 
-def _said(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
+def _behind(votes: Votes, outcome: Outcome) -> str:
+    """The judgments of the source that decided."""
+    if votes.said.count(",") + 1 == outcome.n_votes:
+        return votes.ids
+    said = zip(votes.said.split(","), votes.ids.split(","), strict=True)
+    return ",".join(id for vote, id in said if vote.split()[0] == outcome.source)
+
+
+def _lists(column: Sequence[str]) -> list[list[Any]]:
+    """What a column of JSON says; one call costs half of one for every value."""
+    lists: list[list[Any]] = json.loads(f"[{','.join(column)}]")
+    return lists
 
 
 def _listed(numbers: Iterable[int]) -> str:
-    return f"[{', '.join(map(str, numbers))}]"
+    return f"[{','.join(map(str, numbers))}]"
+
+
+def raw(rows: QuerySet[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows as the database's driver gives them, a page in memory at a time.
+
+    Django looks at every value; so `iterator` costs twice what reading does.
+    """
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(*rows.query.sql_with_params())
+        while page := cursor.fetchmany(PAGE):
+            yield from page
 
 
 def among(pks: Iterable[int]) -> RawSQL:
@@ -456,13 +472,18 @@ def facts_of(tasks: Iterable[int]) -> dict[int, Facts]:
         *("response_a__model_name", "response_b__model_name"),
         *(Length("response_a__text"), Length("response_b__text")),
     )
-    return {row[0]: Facts(*row) for row in rows}
+    return {row[0]: Facts(*row) for row in raw(rows)}
 
 
-def tallies_of(said: Iterable[tuple[str, str]]) -> dict[str, Counter[str]]:
-    """How often each source gave each verdict."""
+def tallies_of(said: str) -> dict[str, Counter[str]]:
+    """How often each source gave each verdict.
+
+    >>> tallies_of("imported a,imported b,imported a")
+    {'imported': Counter({'a': 2, 'b': 1})}
+    """
     tallies: dict[str, Counter[str]] = {}
-    for source, verdict in said:
+    for vote in filter(None, said.split(",")):
+        source, verdict = vote.split()
         tallies.setdefault(source, Counter())[verdict] += 1
     return tallies
 

@@ -27,7 +27,7 @@ from training import exporting, previewing
 from training.exporting import ExportError
 from training.models import Snapshot
 from training.models.snapshot import FrozenError
-from training.recipes import Recipe, RecipeError
+from training.recipes import VERSION, Recipe, RecipeError
 from training.storage import StorageError, open_store
 
 
@@ -391,6 +391,29 @@ def test_the_hash_is_blind_to_database_ids(db):
 
 
 _EVERY = ("dpo", "kto", "sft", "ppo")
+
+
+def test_the_same_judgments_give_the_hashes_they_always_gave(project):
+    """Where these must change, VERSION of the recipe does."""
+    prompts = [make_prompt(project, f'Is “{n}” "\\%s"?\n') for n in range(9)]
+    for n in range(40):
+        task = make_task(project, prompts[n % 9], f"{n}\t√é", f"{n} no")
+        judge(task, *("a", "b", "tie", "a", "both_bad")[n % 5 : n % 7 + 1])
+        judge(task, "b", source="model")
+        judge(task, "b", surplus=True)
+    Response.objects.filter(text__in=["3\t√é", "4 no"]).update(is_demonstration=True)
+    everybody = ("imported", "model")
+    found = {
+        algorithm: freeze(project, algorithm, judges=everybody, eval_share=0.25).sha256
+        for algorithm in _EVERY
+    }
+    assert VERSION == 1
+    assert found == {
+        "dpo": "ed491842cfc24ed795e8e2b85d678c4e623dcf6e492c7e56a7cc85371e2cd75c",
+        "kto": "17151431bab8a4e78ff43edd7627be0076321849493f47d004cb7e3e741a1442",
+        "sft": "0fc1c95d6842a2354cb51346b8c6dbb9197a0d6792b1dca080f718a7b1e7d58e",
+        "ppo": "2593f29464329082166bc19a5f783aa994b0e11bd51d3da4e2e83c4ef79bbf71",
+    }
 
 
 def test_another_seed_gives_another_order(project):

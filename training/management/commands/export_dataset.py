@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the facts only")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Rows hold no cycles; looking for them costs a tenth of the time.
+        gc.set_threshold(100_000)
         out = options["out"].absolute()
         try:
             recipe = Recipe(
