@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelhub import importing, queue, reports
+from labelhub import importing, progress, queue, reports
 
 
 def start_import(batch_id: int) -> None:
@@ -13,6 +13,11 @@ def start_import(batch_id: int) -> None:
 def measure_quality(report_id: int) -> None:
     """Start the process that makes a waiting report; a second trigger finds none."""
     reports.start(report_id)
+
+
+def count_progress(project_id: int) -> None:
+    """Start the process that counts a large project anew; a second does no harm."""
+    progress.start(project_id)
 
 
 def reap_leases() -> int:

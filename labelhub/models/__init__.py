@@ -5,6 +5,7 @@ from __future__ import annotations
 from labelhub.models.api_token import ApiToken, IdempotentAnswer
 from labelhub.models.event import Event
 from labelhub.models.judgment import Judgment
+from labelhub.models.progress_report import ProgressReport
 from labelhub.models.project import Guideline, ImportBatch, Membership, Project
 from labelhub.models.prompt import Prompt, Response
 from labelhub.models.quality_report import QualityReport
@@ -20,6 +21,7 @@ __all__ = [
     "ImportBatch",
     "Judgment",
     "Membership",
+    "ProgressReport",
     "Project",
     "Prompt",
     "QualityReport",

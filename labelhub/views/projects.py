@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from copy import copy
+from datetime import date
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, Q, QuerySet, Sum
+from django.db.models import Exists, QuerySet, Sum
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from labelhub import access
+from labelhub import access, progress
 from labelhub.forms import ProjectForm, ProjectSettingsForm
 from labelhub.http import PersonRequest
-from labelhub.models import Event, Judgment, Membership, Project
+from labelhub.models import Event, Membership, Project
 
 STEPS = {
     "labelhub:import_data": "Import data",
@@ -56,37 +57,47 @@ def project_detail(request: PersonRequest, slug: str) -> HttpResponse:
 
 
 def _overview(project: Project) -> dict[str, Any]:
-    tasks = project.tasks.aggregate(
-        n_finished=Count("pk", filter=Q(status="done")),
-        n_leased=Sum("n_leased", default=0),
-        n_votes=Sum("n_done", default=0),
-        n_wanted=Sum("n_required", default=0),
-    )
-    sources = (
-        Judgment.objects.standing()
-        .filter(project=project)
-        .values("source")
-        .annotate(n=Count("pk"))
-        .order_by("source")
-    )
+    counted = progress.of(project)
+    active = progress.active(project)
+    seconds = counted.get("seconds", {})
+    members = list(_members(project))
     return {
-        "tasks": tasks,
-        "sources": [
-            {"label": Judgment.Source(row["source"]).label, "n": row["n"]}
-            for row in sources
+        "counted": counted,
+        "bars": _bars(counted.get("days", [])),
+        "leases": progress.leases(project),
+        "n_active": len(active),
+        "members": [
+            (member, seconds.get(str(member.user_id)), active.get(member.user_id))
+            for member in members
         ],
-        "members": _members(project),
         "last_import": project.imports.order_by("-pk").first(),
         "guideline": project.current_guideline(),
     }
 
 
+BAR_HEIGHT = 64
+
+
+def _bars(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chart's bars, as high as their day is beside the best; none if none is."""
+    most = max((day["n"] for day in days), default=0)
+    if not most:
+        return []
+    bars = []
+    for place, day in enumerate(days):
+        # A day with one judgment is not a day without.
+        height = max(round(BAR_HEIGHT * day["n"] / most), 2 * bool(day["n"]))
+        name = date.fromisoformat(day["day"])
+        bar = {"x": place * 20, "y": BAR_HEIGHT - height, "height": height}
+        bars.append({**bar, "day": name, "n": day["n"]})
+    return bars
+
+
 def _steps(project: Project) -> list[dict[str, Any]]:
     """The way from data to a first run; empty once it has been walked."""
-    judged = Judgment.objects.standing().filter(project=project, source="human")
     row = Project.objects.values(
         members=Exists(project.memberships.filter(role__in=access.JUDGES)),
-        judge=Exists(judged),
+        judge=Exists(project.assignments.filter(state="submitted")),
         freeze=Exists(project.snapshots.all()),
         launch=Exists(project.runs.all()),
     ).get(pk=project.pk)
