@@ -183,7 +183,9 @@ def _bracket_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parser() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
+    # A line that was broken stays broken: a poem, an address, a list without marks.
+    options = {"html": False, "breaks": True, "maxNesting": MAX_NESTING}
+    markdown = MarkdownIt("commonmark", options)
     markdown.enable(["table", "strikethrough"])
     # "[1]: https://…" at the end of an answer would vanish from the page.
     markdown.disable("reference")

@@ -24,6 +24,12 @@ def test_markdown_becomes_html():
     assert "<blockquote>" in out
 
 
+def test_a_line_that_was_broken_stays_broken():
+    assert render("There once was a cook\nwho never would look") == (
+        "<p>There once was a cook<br>\nwho never would look</p>\n"
+    )
+
+
 def test_tables_are_aligned_by_class():
     out = render("|a|b|\n|:-|-:|\n|1|2|")
     assert '<td class="align-right">2</td>' in out
