@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {"SourceEnum": "labelhub.models.Judgment.Source"},
 }
 
 # --- The queue ------------------------------------------------------------

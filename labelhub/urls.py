@@ -18,6 +18,7 @@ urlpatterns = [
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("api/v1/", include("labelhub.api.urls")),
+    path("api/v1/", include("training.api.urls")),
     path("api/v1/<path:rest>", NotThere.as_view(), name="api_not_there"),
     path("", include("labelhub.views.urls")),
     path("", include("training.urls")),

@@ -48,6 +48,19 @@ TABLE: dict[str, dict[str, tuple[str, set[str]]]] = {
     "api:skip": {"POST": ("judge", OWNER)},
     "api:release": {"POST": ("judge", OWNER)},
     "api:extend": {"POST": ("judge", OWNER)},
+    "training_api:snapshots": {
+        "GET": ("read", READERS),
+        "POST": ("manage", MANAGERS),
+    },
+    "training_api:snapshot": {"GET": ("read", READERS)},
+    "training_api:snapshot_file": {"GET": ("read", READERS)},
+    "training_api:runs": {"GET": ("read", READERS), "POST": ("launch", MANAGERS)},
+    "training_api:run": {"GET": ("read", READERS)},
+    "training_api:metrics": {"GET": ("read", READERS)},
+    "training_api:log": {"GET": ("read", READERS)},
+    "training_api:stop": {"POST": ("launch", MANAGERS)},
+    "training_api:cancel": {"POST": ("launch", MANAGERS)},
+    "training_api:retry": {"POST": ("launch", MANAGERS)},
 }
 OPEN = {"api:schema", "api:reference", "api_not_there"}
 """No data; the schema is anybody's, the reference a page for who is signed in."""

@@ -7,11 +7,8 @@ from typing import Any
 from django.core.cache import cache
 from django.core.paginator import Paginator
 from django.http import (
-    FileResponse,
-    Http404,
     HttpResponse,
     HttpResponseBase,
-    StreamingHttpResponse,
 )
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -25,7 +22,7 @@ from django_htmx.http import HttpResponseClientRefresh, HttpResponseStopPolling
 from labelhub.access import MANAGERS, READERS, project_for
 from labelhub.http import PersonRequest
 from labelhub.models import Judgment, Project
-from training import access, exporting, previewing
+from training import access, downloads, exporting, previewing
 from training.forms import SnapshotForm
 from training.integrity import SILENT_AFTER
 from training.models import Snapshot
@@ -114,25 +111,7 @@ def snapshot_file(
 ) -> HttpResponseBase:
     """One file as it is, or the rows of train and eval as JSON lines or CSV."""
     snapshot = access.snapshot_for(request.user, slug, pk)
-    stem, _, suffix = name.partition(".")
-    is_converted = suffix in ("jsonl", "csv") and stem in ("train", "eval")
-    stored = f"{stem}.parquet" if is_converted else name
-    if stored not in [file["name"] for file in snapshot.files]:
-        raise Http404("No such file.")
-    try:
-        file = open_store().open(f"{snapshot.uri}/{stored}")
-    except StorageError as error:
-        raise Http404(str(error)) from None
-    shown = f"{snapshot.project.slug}-snapshot-{snapshot.pk}-{name}"
-    if not is_converted:
-        return FileResponse(file, as_attachment=True, filename=shown)
-    from training.dataset_files import Format, as_lines
-
-    return StreamingHttpResponse(
-        as_lines(file, Format(suffix)),
-        content_type="text/csv" if suffix == "csv" else "application/jsonl",
-        headers={"Content-Disposition": f'attachment; filename="{shown}"'},
-    )
+    return downloads.snapshot_file(snapshot, name)
 
 
 def _previewed(project: Project, recipe: Recipe) -> Ledger:

@@ -1,0 +1,1 @@
+"""Datasets and runs for programs; see labelhub.api."""
