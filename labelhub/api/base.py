@@ -76,11 +76,12 @@ class ApiView(GenericAPIView):
     http_method_names = ["get", "head", "post"]
 
     def needed(self) -> Needs | None:
-        return self.needs.get("GET" if self._method == "HEAD" else self._method)
+        return self.needs.get(self._method)
 
     @property
     def _method(self) -> str:
-        return str(self.request.method)
+        """HEAD is a GET whose body nobody reads."""
+        return "GET" if self.request.method == "HEAD" else str(self.request.method)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -129,6 +129,13 @@ def test_another_method_is_told_so(api, path):
     assert api.ask("delete", path).status_code == 405
 
 
+@pytest.mark.parametrize("end", ["", "/tasks"])
+def test_head_is_a_get_without_a_body(api, path, charlie, end):
+    assert api.ask("head", path + end).status_code == 200
+    stranger = Client().head(f"/api/v1/{path}{end}")
+    assert stranger.status_code == 401
+
+
 def test_a_body_too_large_is_refused_before_it_is_read(api, path, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     assert api.post(f"{path}/guidelines", {"text": "x" * 200}).status_code == 413
