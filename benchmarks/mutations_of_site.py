@@ -28,8 +28,8 @@ JUDGED = (
         "sides-swapped",
         "the response that was not meant wins",
         VERDICTS,
-        "return _SIDES[shown][swapped]",
-        "return _SIDES[shown][not swapped]",
+        "return Answer(_SIDES[side][swapped], strength)",
+        "return Answer(_SIDES[side][not swapped], strength)",
         TEST_VERDICTS,
     ),
     one(

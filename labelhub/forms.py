@@ -154,6 +154,32 @@ class ProjectSettingsForm(ProjectForm):
         self.fields["guidelines"].initial = guideline.text if guideline else ""
 
 
+class VerdictSettingsForm(ProjectModelForm):
+    """What annotators are asked beside which is better."""
+
+    class Meta:
+        model = Project
+        fields = ["strength_points"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance.is_pairwise:
+            del self.fields["strength_points"]
+
+    def clean_strength_points(self) -> int:
+        """Two scales in one dataset would say different things by the same number."""
+        points: int = self.cleaned_data["strength_points"]
+        before = self.initial["strength_points"]
+        told = self.instance.judgments.filter(strength__gt=0)
+        if points != before and told.exists():
+            raise forms.ValidationError(
+                f"Judgments say how much better on {before} points already, and "
+                "strengths on two scales cannot be told apart: make another project "
+                "for another scale."
+            )
+        return points
+
+
 class FilesInput(forms.ClearableFileInput):
     allow_multiple_selected = True
 

@@ -34,6 +34,7 @@ from labelhub.models import Assignment, Judgment, Membership, Project, Task
 
 if TYPE_CHECKING:
     from labelhub.models import User
+    from labelhub.verdicts import Answer
 
 State = Assignment.State
 
@@ -239,14 +240,14 @@ def submit(
     """
     assignment = _locked(assignment_id, annotator)
     task = assignment.task
-    verdict = verdicts.stored(
+    answer = verdicts.stored(
         verdict_shown, assignment.project, swapped=assignment.swapped
     )
     if assignment.state == State.SUBMITTED:
         standing = assignment.judgments.standing().get()
         if standing.revision != replaces:
             return standing
-        return _revise(assignment, standing, verdict, note)
+        return _revise(assignment, standing, answer, note)
 
     held = assignment.state == State.LEASED
     counts = task.status == Task.Status.OPEN and (
@@ -265,7 +266,7 @@ def submit(
     with connection.cursor() as cursor:
         for sql in queue_sql.COUNT_ANSWER:
             cursor.execute(sql, ids)
-    return _judgment(assignment, verdict, note, revision=1, surplus=not counts)
+    return _judgment(assignment, answer, note, revision=1, surplus=not counts)
 
 
 def _locked(assignment_id: UUID, annotator: User) -> Assignment:
@@ -284,7 +285,7 @@ def _locked(assignment_id: UUID, annotator: User) -> Assignment:
 
 def _judgment(
     assignment: Assignment,
-    verdict: str,
+    answer: Answer,
     note: str,
     *,
     revision: int,
@@ -299,7 +300,8 @@ def _judgment(
             "task": assignment.task_id,
             "assignment": _stored_id(assignment.pk),
             "annotator": assignment.annotator_id,
-            "verdict": verdict,
+            "verdict": answer.verdict,
+            "strength": answer.strength,
             "shown_left": verdicts.side_on_the_left(project, swapped=swapped),
             "seconds": assignment.seconds_held,
             "note": note,
@@ -313,7 +315,7 @@ def _judgment(
 
 
 def _revise(
-    assignment: Assignment, standing: Judgment, verdict: str, note: str
+    assignment: Assignment, standing: Judgment, answer: Answer, note: str
 ) -> Judgment:
     """Put a new revision in the place of the standing one. No counter changes.
 
@@ -324,7 +326,7 @@ def _revise(
     first_id = assignment.judgments.filter(revision=1).values("pk")[0]["pk"]
     judgment = _judgment(
         assignment,
-        verdict,
+        answer,
         note,
         revision=standing.revision + 1,
         surplus=standing.surplus,

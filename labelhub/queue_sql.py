@@ -146,11 +146,12 @@ ASSIGNMENT = f"""
 
 JUDGMENT = """
     INSERT INTO labelhub_judgment (
-        project_id, task_id, assignment_id, annotator_id, source, verdict, shown_left,
-        seconds, note, revision, surplus, superseded_by_id, judge_name, external_id
+        project_id, task_id, assignment_id, annotator_id, source, verdict, strength,
+        shown_left, seconds, note, revision, surplus, superseded_by_id, judge_name,
+        external_id
     ) VALUES (
         %(project)s, %(task)s, %(assignment)s, %(annotator)s, 'human', %(verdict)s,
-        %(shown_left)s, %(seconds)s, %(note)s, %(revision)s, %(surplus)s,
+        %(strength)s, %(shown_left)s, %(seconds)s, %(note)s, %(revision)s, %(surplus)s,
         %(superseded_by)s, '', ''
     )
     RETURNING *

@@ -49,6 +49,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:revoke_token": {"POST": OWNER},
     "labelhub:project": {"GET": MEMBERS},
     "labelhub:project_settings": {"GET": MANAGERS, "POST": MANAGERS},
+    "labelhub:verdict_settings": {"GET": MANAGERS, "POST": MANAGERS},
     "labelhub:imports": {"GET": MANAGERS},
     "labelhub:import_data": {"GET": MANAGERS, "POST": MANAGERS},
     "labelhub:import_batch": {"GET": MANAGERS},

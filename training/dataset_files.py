@@ -19,7 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.recipes import Shape
+from training.recipes import Margins, Shape
 from training.tallying import ROW_GROUP, Columns
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -41,6 +41,9 @@ VOTES: list[tuple[str, pa.DataType]] = [
     ("n_votes", pa.int32()),
     ("source", pa.string()),
 ]
+STRENGTH = ("strength", pa.float64())
+"""Empty where nobody was asked how much better."""
+MARGIN = ("margin", pa.float64())
 LINEAGE: list[tuple[str, pa.DataType]] = [
     ("task_id", pa.int64()),
     ("judgment_ids", pa.list_(pa.int64())),
@@ -67,8 +70,12 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-def schema_of(shape: Shape) -> pa.Schema:
-    return pa.schema([*CONTENT[shape], *LINEAGE, *VOTES])
+def schema_of(recipe: dict[str, Any]) -> pa.Schema:
+    shape = Shape(recipe["shape"])
+    columns = CONTENT[shape] + [STRENGTH] * (shape is Shape.PAIRS)
+    if recipe.get("margins") == Margins.STRENGTH:
+        columns = [*columns, MARGIN]
+    return pa.schema([*columns, *LINEAGE, *VOTES])
 
 
 def write_parquet(path: Path, schema: pa.Schema, pages: Iterable[Columns]) -> int:
@@ -114,6 +121,11 @@ class CanonicalHash:
         for page in pages:
             said = zip(*(map(_encode, page[name]) for name in self.names), strict=True)
             self.hash.update("".join([line % row for row in said]).encode())
+            # A line for a page that has any, so that rows without keep their hash.
+            for name in (STRENGTH[0], MARGIN[0]):
+                if any(page.get(name, ())):
+                    told = f'{{"{name}":{_encode(page[name])}}}\n'
+                    self.hash.update(told.encode())
             yield page
 
     def hexdigest(self) -> str:
@@ -198,7 +210,7 @@ def dataset_card(facts: dict[str, Any], format: Format) -> str:
     )
     columns = "\n".join(
         f"* `{field.name}`: {str(field.type).replace('element: ', '')}"
-        for field in schema_of(Shape(recipe["shape"]))
+        for field in schema_of(recipe)
     )
     return f"""---
 configs:

@@ -238,10 +238,11 @@ def _write(tally: Tally, project: Project, folder: Path) -> dict[str, Any]:
     if not ledger.rows:
         raise ExportError(explain_no_rows(ledger, recipe))
     canonical, rows = CanonicalHash(recipe.shape), dict[str, int]()
+    schema = schema_of(recipe.as_dict())
     for split in ("train", "eval"):
         path = folder / f"{split}.parquet"
         found = canonical.seen(split, tally.rows(split))
-        rows[split] = write_parquet(path, schema_of(recipe.shape), found)
+        rows[split] = write_parquet(path, schema, found)
         if not rows[split]:
             path.unlink()
     write_parquet(folder / "judgments.parquet", JUDGMENTS, tally.judgments())

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.forms import BoundField
 
 from labelhub.models import Project
+from labelhub.models.project import WITHOUT_STRENGTH
 from training.config_fields import form_field, nested, settings_of, typed
 from training.core.choices import STARTER_PREFIX, starter_size
 from training.core.config import (
@@ -28,6 +29,7 @@ from training.models import Run, Snapshot
 from training.recipes import (
     PRECEDENCE,
     SHAPES,
+    Margins,
     Recipe,
     RecipeError,
     usual_algorithm,
@@ -90,6 +92,19 @@ class SnapshotForm(forms.Form):
         initial=1,
         help_text="Tasks with fewer are left out. More than half decide.",
     )
+    min_strength = forms.TypedChoiceField(
+        label="Preferences at least",
+        choices=[(0, "Any"), (1, "1: slight"), (2, "2"), (3, "3: the strongest of 7")],
+        coerce=int,
+        empty_value=None,
+        required=False,
+        help_text="On average over those who share it. Weaker ones are left out.",
+    )
+    margins = forms.ChoiceField(
+        choices=[("none", "None"), ("strength", "The strength of the preference")],
+        required=False,
+        help_text="How far apart a reward model should score a pair.",
+    )
     eval_percent = forms.FloatField(
         label="Held out, in percent of prompts",
         min_value=0,
@@ -109,6 +124,9 @@ class SnapshotForm(forms.Form):
         self.project = project
         self.recipe: Recipe | None = None
         self.initial.setdefault("algorithm", usual_algorithm(project.kind))
+        if project.strength_points == WITHOUT_STRENGTH:
+            for name in ("min_strength", "margins"):
+                del self.fields[name]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -120,6 +138,8 @@ class SnapshotForm(forms.Form):
                 judges=tuple(cleaned["judges"]),
                 ties=cleaned["ties"],
                 min_votes=cleaned["min_votes"],
+                min_strength=cleaned.get("min_strength") or 0,
+                margins=Margins(cleaned.get("margins") or "none"),
                 eval_share=cleaned["eval_percent"] / 100,
                 seed=cleaned["seed"],
             )

@@ -34,6 +34,13 @@ class Shape(StrEnum):
     PROMPTS = "prompts"
 
 
+class Margins(StrEnum):
+    """Where the margin comes from by which a reward model should tell a pair apart."""
+
+    NONE = "none"
+    STRENGTH = "strength"
+
+
 class Ties(StrEnum):
     """What a tie makes."""
 
@@ -67,9 +74,11 @@ REASONS = {
     "both_bad": "both bad",
     "bad": "judged bad: nothing to imitate",
     "good": "judged good, with no other response to compare",
+    "min_strength": "a weaker preference than asked for, or of no known strength",
 }
 """Why a judged task makes no row, in the order in which it is asked."""
 
+_WON = (Verdict.A, Verdict.B)
 OPPOSITE = {
     Verdict.A: Verdict.B,
     Verdict.B: Verdict.A,
@@ -91,6 +100,9 @@ class Recipe:
     """The sources that are heard, kept in the order of PRECEDENCE."""
     ties: Ties = Ties.DROP
     min_votes: int = 1
+    min_strength: int = 0
+    """How strong a preference is at least, on average over those who share it."""
+    margins: Margins = Margins.NONE
     eval_share: float = 0.1
     """Share of the prompts whose rows are kept for evaluation."""
     seed: int = 0
@@ -99,6 +111,7 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithm", _algorithm(self.algorithm))
         object.__setattr__(self, "ties", _one_of(Ties, self.ties, "ties"))
+        object.__setattr__(self, "margins", _one_of(Margins, self.margins, "margins"))
         judges = {_one_of(Source, judge, "judges") for judge in self.judges}
         if not judges:
             raise RecipeError("judges is empty: name at least one source.")
@@ -111,6 +124,15 @@ class Recipe:
             )
         if self.min_votes < 1:
             raise RecipeError(f"min_votes is {self.min_votes}; it is at least 1.")
+        if not 0 <= self.min_strength <= 3:
+            raise RecipeError(
+                f"min_strength is {self.min_strength}; it is between 0 and 3."
+            )
+        if self.margins is Margins.STRENGTH and self.shape is not Shape.PAIRS:
+            raise RecipeError(
+                f"margins=strength is for the pairs of a reward_model; "
+                f"{self.algorithm} learns from no pairs."
+            )
         if not 0 <= self.eval_share <= 0.9:
             raise RecipeError(
                 f"eval_share is {self.eval_share}; it is a share of the prompts "
@@ -129,6 +151,8 @@ class Recipe:
             "judges": list(self.judges),
             "ties": self.ties.value,
             "min_votes": self.min_votes,
+            "min_strength": self.min_strength,
+            "margins": self.margins.value,
             "eval_share": self.eval_share,
             "seed": self.seed,
             "version": VERSION,
@@ -146,6 +170,9 @@ class Recipe:
             judges=tuple(values["judges"]),
             ties=values["ties"],
             min_votes=values["min_votes"],
+            # Not in the recipes of old.
+            min_strength=values.get("min_strength", 0),
+            margins=values.get("margins", Margins.NONE),
             eval_share=values["eval_share"],
             seed=values["seed"],
         )
@@ -196,14 +223,22 @@ class Outcome:
     votes_against: int = 0
     """Votes for the opposite verdict; ties are neither for nor against."""
     n_votes: int = 0
+    strength: float | None = None
+    """How much better the winner is: the mean over the votes for it, None if no one
+    was asked."""
 
 
 Tallies = Mapping[str, Mapping[str, int]]
-"""{source: {verdict: votes}} of one task."""
+"""{source: {verdict: votes}} of one task; or the sum of the strengths they name."""
 
 
 def decide(
-    tallies: Tallies, recipe: Recipe, *, retired: bool = False, repeat: bool = False
+    tallies: Tallies,
+    recipe: Recipe,
+    strengths: Tallies | None = None,
+    *,
+    retired: bool = False,
+    repeat: bool = False,
 ) -> Outcome:
     """The verdict of one task: that of more than half of the votes of one source.
 
@@ -229,13 +264,19 @@ def decide(
     verdict, votes_for = max(votes.items(), key=lambda item: item[1])
     if 2 * votes_for <= n_votes:
         return Outcome(reason="no_majority", source=source, n_votes=n_votes)
+    named = (strengths or {}).get(source, {}).get(verdict, 0)
+    strength = named / votes_for if named else None
+    reason = "" if drafts(verdict, recipe) else verdict
+    if not reason and verdict in _WON and (strength or 0) < recipe.min_strength:
+        reason = "min_strength"
     return Outcome(
-        reason="" if drafts(verdict, recipe) else verdict,
+        reason=reason,
         source=source,
         verdict=verdict,
         votes_for=votes_for,
         votes_against=votes.get(OPPOSITE.get(Verdict(verdict), ""), 0),
         n_votes=n_votes,
+        strength=strength,
     )
 
 
@@ -325,6 +366,7 @@ def explain_no_rows(ledger: Ledger, recipe: Recipe) -> str:
     way_out = {
         "judges": "name more judges: " + ", ".join(s.value for s in PRECEDENCE),
         "min_votes": f"ask for fewer than {recipe.min_votes}",
+        "min_strength": f"ask for less than {recipe.min_strength}",
         "no_majority": "have them judged once more",
     }.get(reason, "judge more tasks")
     return f"Not one row for {recipe.algorithm} can be made ({why}): {way_out}."

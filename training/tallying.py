@@ -26,6 +26,7 @@ from labelhub.models import Judgment, Project, Prompt, Response, Task
 from training.recipes import (
     PRECEDENCE,
     Ledger,
+    Margins,
     Outcome,
     Recipe,
     Shape,
@@ -49,7 +50,7 @@ NARROW_ROW_GROUP = 20_000
 SCHEMA = """
 CREATE TABLE judgment (
   prompt INTEGER, task INTEGER, id INTEGER, source TEXT, verdict TEXT,
-  surplus INTEGER, judge TEXT, shown_left TEXT
+  surplus INTEGER, strength INTEGER, judge TEXT, shown_left TEXT
 );
 CREATE TABLE demonstration (
   prompt INTEGER, prompt_hash TEXT, response INTEGER, hash TEXT
@@ -61,7 +62,8 @@ CREATE TABLE task (
 CREATE TABLE row (
   key BLOB, prompt INTEGER, first INTEGER, second INTEGER, label INTEGER,
   tasks TEXT, judgments TEXT,
-  votes_for INTEGER, votes_against INTEGER, n_votes INTEGER, source TEXT
+  votes_for INTEGER, votes_against INTEGER, n_votes INTEGER, source TEXT,
+  strength REAL
 );
 CREATE TABLE prompt (id INTEGER PRIMARY KEY, key BLOB, is_eval INTEGER DEFAULT 0);
 """
@@ -73,7 +75,7 @@ class Votes(NamedTuple):
     prompt: int
     task: int
     said: str
-    """`imported a,imported b,model a`: the source and the verdict of each."""
+    """`human a 2,human tie,model a`: source and verdict of each, and its strength."""
     ids: str
     """`7,8,12`: the judgments that said it."""
 
@@ -112,13 +114,16 @@ class Row(NamedTuple):
     votes_against: int = 0
     n_votes: int = 0
     source: str = ""
+    strength: float | None = None
 
     def key(self, seed: int) -> bytes:
         """Where the row stands: shuffled by the seed, blind to database ids."""
-        parts = [
+        parts: list[Any] = [
             *(seed, self.prompt_hash, self.first_hash, self.second_hash, self.label),
             *(self.votes_for, self.votes_against, self.n_votes, self.source),
         ]
+        if self.strength is not None:
+            parts.append(self.strength)
         return hashlib.sha256(repr(parts).encode()).digest()
 
     def joined(self, other: Row) -> Row:
@@ -172,6 +177,7 @@ class Tally:
             .order_by("id")
             .values_list(
                 *("task__prompt_id", "task_id", "id", "source", "verdict", "surplus"),
+                "strength",
                 Case(
                     When(
                         annotator__isnull=False,
@@ -183,7 +189,7 @@ class Tally:
             )
         )
         self.scratch.executemany(
-            "INSERT INTO judgment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", raw(judgments)
+            "INSERT INTO judgment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", raw(judgments)
         )
         if self.recipe.shape is Shape.COMPLETIONS:
             self.scratch.executemany(
@@ -242,7 +248,7 @@ class Tally:
         done, total = 0, self.one("SELECT COUNT(*) FROM row")
         cursor = self.scratch.execute(
             "SELECT row.prompt, first, second, label, tasks, judgments, votes_for,"
-            " votes_against, n_votes, source"
+            " votes_against, n_votes, source, strength"
             " FROM row JOIN prompt ON prompt.id = row.prompt"
             " WHERE prompt.is_eval = ? ORDER BY row.key, row.rowid",
             [split == "eval"],
@@ -282,7 +288,8 @@ class Tally:
         done, total = 0, self.one("SELECT COUNT(DISTINCT task) FROM judgment")
         votes = self.scratch.execute(
             "SELECT prompt, task,"
-            " group_concat(source || ' ' || verdict) FILTER (WHERE NOT surplus),"
+            " group_concat(source || ' ' || verdict || iif(strength, ' ' || strength, ''))"
+            " FILTER (WHERE NOT surplus),"
             " group_concat(id) FILTER (WHERE NOT surplus)"
             " FROM judgment GROUP BY prompt, task ORDER BY prompt, task"
         )
@@ -322,10 +329,12 @@ class Tally:
                 votes_against=outcome.votes_against,
                 n_votes=outcome.n_votes,
                 source=outcome.source,
+                strength=outcome.strength,
             )
 
     def _decided(self, said: str, retired: bool, repeat: bool) -> Outcome:
-        return decide(tallies_of(said), self.recipe, retired=retired, repeat=repeat)
+        votes, strengths = tallies_of(said)
+        return decide(votes, self.recipe, strengths, retired=retired, repeat=repeat)
 
     def _note(self, votes: Votes, facts: Facts, outcome: Outcome) -> None:
         winner = loser = longer_won = None
@@ -353,6 +362,7 @@ class Tally:
                 *(row.key(self.recipe.seed), row.prompt, row.first, row.second),
                 *(row.label, f"[{row.tasks}]", f"[{row.judgments}]"),
                 *(row.votes_for, row.votes_against, row.n_votes, row.source),
+                row.strength,
             )
         )
         if row.prompt not in self.prompts_seen:
@@ -366,7 +376,7 @@ class Tally:
             "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self.tasks_noted
         )
         self.scratch.executemany(
-            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.rows_made
+            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.rows_made
         )
         self.scratch.executemany(
             "INSERT OR IGNORE INTO prompt (id, key) VALUES (?, ?)",
@@ -399,8 +409,8 @@ class Tally:
         )
 
     def _with_texts(self, page: list[tuple[Any, ...]]) -> Columns:
-        asked, first, second, labels, tasks, judgments, *votes, sources = zip(
-            *page, strict=True
+        asked, first, second, labels, tasks, judgments, *votes, sources, strengths = (
+            zip(*page, strict=True)
         )
         found = Prompt.objects.filter(pk__in=among(set(asked)))
         pks, messages = zip(*raw(found.values_list("pk", "messages")), strict=True)
@@ -412,6 +422,9 @@ class Tally:
             case Shape.PAIRS:
                 columns["chosen"] = [texts[pk] for pk in first]
                 columns["rejected"] = [texts[pk] for pk in second]
+                columns["strength"] = strengths
+                if self.recipe.margins is Margins.STRENGTH:
+                    columns["margin"] = strengths
             case Shape.LABELS:
                 columns["completion"] = [texts[pk] for pk in first]
                 columns["label"] = [bool(label) for label in labels]
@@ -475,17 +488,21 @@ def facts_of(tasks: Iterable[int]) -> dict[int, Facts]:
     return {row[0]: Facts(*row) for row in raw(rows)}
 
 
-def tallies_of(said: str) -> dict[str, Counter[str]]:
-    """How often each source gave each verdict.
+def tallies_of(said: str) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
+    """How often each source gave each verdict, and the sum of the strengths.
 
-    >>> tallies_of("imported a,imported b,imported a")
-    {'imported': Counter({'a': 2, 'b': 1})}
+    >>> votes, strengths = tallies_of("human a 2,human b,human a 1")
+    >>> votes["human"], strengths["human"]["a"]
+    (Counter({'a': 2, 'b': 1}), 3)
     """
-    tallies: dict[str, Counter[str]] = {}
+    votes: dict[str, Counter[str]] = {}
+    strengths: dict[str, Counter[str]] = {}
     for vote in filter(None, said.split(",")):
-        source, verdict = vote.split()
-        tallies.setdefault(source, Counter())[verdict] += 1
-    return tallies
+        source, verdict, *strength = vote.split()
+        votes.setdefault(source, Counter())[verdict] += 1
+        if strength:
+            strengths.setdefault(source, Counter())[verdict] += int(strength[0])
+    return votes, strengths
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

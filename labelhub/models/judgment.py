@@ -55,6 +55,9 @@ class Judgment(models.Model):
     task = models.ForeignKey("labelhub.Task", models.PROTECT, related_name="judgments")
     source = models.CharField(max_length=10, choices=Source)
     verdict = models.CharField(max_length=10, choices=Verdict)
+    strength = models.PositiveSmallIntegerField(default=0)
+    """How much better the winner is, from 1; 0 if nobody asked, or nobody won. The
+    side is in the verdict, so there is no sign that swapped sides could turn."""
     assignment = models.ForeignKey(
         "labelhub.Assignment", models.PROTECT, null=True, related_name="judgments"
     )

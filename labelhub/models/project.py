@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from labelhub.models.user import User
 
 
+WITHOUT_STRENGTH = 3
+"""The points of a scale that asks only which is better."""
+
+
 class Project(models.Model):
     class Kind(models.TextChoices):
         PAIRWISE = "pairwise", "Pairwise: which of two responses is better"
@@ -48,6 +52,16 @@ class Project(models.Model):
     order = models.CharField(max_length=10, choices=Order, default=Order.RANDOM)
     allow_tie = models.BooleanField("offer “tie”", default=True)
     allow_both_bad = models.BooleanField("offer “both bad”", default=True)
+    strength_points = models.PositiveSmallIntegerField(
+        "points of the scale",
+        choices=[
+            (3, "3: A, tie, B"),
+            (5, "5: each side better or much better"),
+            (7, "7: each side slightly, clearly or much better"),
+        ],
+        default=WITHOUT_STRENGTH,
+        help_text="How finely a preference is asked for.",
+    )
     n_tasks = models.PositiveIntegerField(default=0, editable=False)
     """Tasks that are open or done; kept by the importer, for COUNT(*) is slow."""
     created_by = models.ForeignKey(

@@ -99,11 +99,11 @@ def judging_history(request: PersonRequest, slug: str) -> HttpResponse:
 def _history_row(
     project: Project, item: Assignment, judgment: Judgment | None
 ) -> dict[str, Any]:
-    labels = {choice.shown: choice.label for choice in verdicts.CHOICES}
     answer = "Skipped"
     if judgment:
-        shown = verdicts.as_shown(judgment.verdict, swapped=item.swapped)
-        answer = labels[shown]
+        answer = verdicts.in_words(
+            judgment.verdict, judgment.strength, project, swapped=item.swapped
+        )
     return {
         "address": _address(project, item.pk),
         "prompt": item.task.prompt.last_user_turn,
@@ -118,7 +118,7 @@ def _revision(typed: str) -> int:
 
 
 def _what_was_saved(judgment: Judgment, assignment: Assignment, shown: str) -> str:
-    if verdicts.as_shown(judgment.verdict, swapped=assignment.swapped) != shown:
+    if _shown(judgment, assignment) != shown:
         return (
             "You had answered this item already, in another tab perhaps; that answer"
             " stands."
@@ -129,6 +129,12 @@ def _what_was_saved(judgment: Judgment, assignment: Assignment, shown: str) -> s
             " given to somebody else."
         )
     return "Saved"
+
+
+def _shown(judgment: Judgment, assignment: Assignment) -> str:
+    return verdicts.as_shown(
+        judgment.verdict, judgment.strength, swapped=assignment.swapped
+    )
 
 
 def _next_item(
@@ -181,11 +187,9 @@ def _item(
         "turns": assignment.turns,
         "left": left,
         "right": right,
-        "choices": verdicts.choices(project),
         "replaces": standing.revision if standing else 0,
         "note": standing.note if standing else "",
-        "chosen": standing
-        and verdicts.as_shown(standing.verdict, swapped=assignment.swapped),
+        "chosen": standing and _shown(standing, assignment),
         "is_raw": "raw" in request.GET,
     }
     return _page(request, project, "_item", context | more, assignment, status)
@@ -213,6 +217,7 @@ def _page(
         "project": project,
         "fragment": f"labelhub/{fragment}.html",
         "is_whole": is_whole,
+        "choices": verdicts.choices(project),
         "progress": project.progress_of(request.user),
     }
     # Undo leads to what was just answered; nothing need be looked up for that.

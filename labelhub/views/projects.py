@@ -9,12 +9,13 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, QuerySet, Sum
+from django.forms import ModelForm
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from labelhub import access, progress
-from labelhub.forms import ProjectForm, ProjectSettingsForm
+from labelhub.forms import ProjectForm, ProjectSettingsForm, VerdictSettingsForm
 from labelhub.http import PersonRequest
 from labelhub.models import Event, Membership, Project
 
@@ -150,6 +151,20 @@ def project_settings(request: PersonRequest, slug: str) -> HttpResponse:
     return render(request, "labelhub/project_settings.html", context, status=status)
 
 
+@require_http_methods(["GET", "POST"])
+def verdict_settings(request: PersonRequest, slug: str) -> HttpResponse:
+    project = access.project_for(request.user, slug, access.MANAGERS)
+    form = VerdictSettingsForm(request.POST or None, instance=copy(project))
+    if form.is_valid():
+        with transaction.atomic():
+            form.save()
+            _record(form, project, request, "project.changed")
+        return redirect("labelhub:verdict_settings", slug=slug)
+    context = {"form": form, "project": project, "tab": "settings"}
+    status = 422 if form.is_bound else 200
+    return render(request, "labelhub/verdict_settings.html", context, status=status)
+
+
 def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project | None:
     """None, and a word on the form, where somebody took the name a moment ago."""
     try:
@@ -159,13 +174,17 @@ def _save(form: ProjectForm, request: PersonRequest, *, verb: str) -> Project | 
             project: Project = form.save()
             if form.cleaned_data["guidelines"] or project.current_guideline():
                 project.write_guideline(form.cleaned_data["guidelines"], request.user)
-            # Nothing to record where the form was sent twice.
-            if changed := form.changed_data:
-                data = {name: str(form.cleaned_data[name]) for name in changed}
-                Event.objects.create(
-                    project=project, actor=request.user, verb=verb, data=data
-                )
+            _record(form, project, request, verb)
     except IntegrityError:
         form.add_error("name", "There is a project of this name already.")
         return None
     return project
+
+
+def _record(
+    form: ModelForm[Project], project: Project, request: PersonRequest, verb: str
+) -> None:
+    """Write down what was changed: nothing, where the form was sent twice."""
+    if changed := form.changed_data:
+        data = {name: str(form.cleaned_data[name]) for name in changed}
+        Event.objects.create(project=project, actor=request.user, verb=verb, data=data)

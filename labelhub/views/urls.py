@@ -31,6 +31,11 @@ urlpatterns = [
         projects.project_settings,
         name="project_settings",
     ),
+    path(
+        "projects/<slug:slug>/settings/verdicts/",
+        projects.verdict_settings,
+        name="verdict_settings",
+    ),
     path("projects/<slug:slug>/imports/", imports.import_list, name="imports"),
     path("projects/<slug:slug>/imports/new/", imports.import_data, name="import_data"),
     path(

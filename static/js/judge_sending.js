@@ -62,7 +62,7 @@ const crossOut = (id) => {
 
 const choose = (button) => {
     button.classList.add("is-chosen");
-    item().querySelector(`.response-${button.value}`)?.classList.add("is-chosen");
+    item().querySelector(`.response-${button.value.split("-")[0]}`)?.classList.add("is-chosen");
 };
 const unchoose = () => {
     for (const node of item().querySelectorAll(".is-chosen")) node.classList.remove("is-chosen");

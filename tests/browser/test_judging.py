@@ -74,6 +74,24 @@ def test_a_batch_of_twelve_is_judged_by_keys_alone(open_page, project, alice, ur
     assert page.evaluate("document.activeElement.id") == "item-title"
 
 
+def test_a_scale_is_judged_by_its_places(open_page, project, alice, url):
+    project.strength_points = 7
+    project.save()
+    fill(project, 7)
+    page = open_page(alice, url)
+    assert accessibility_problems(page) == []
+    for key in "1237654"[:6]:
+        press(page, key)
+    page.keyboard.press("4")
+    expect(page.locator("h1")).to_have_text("Everything is judged")
+    stored = Judgment.objects.order_by("pk")
+    assert [judgment.strength for judgment in stored] == [3, 2, 1, 3, 2, 1, 0]
+    for judgment in stored[:6]:
+        is_left = judgment.verdict == judgment.shown_left
+        assert is_left == (judgment.pk < stored[3].pk)
+    assert stored[6].verdict == "tie"
+
+
 def test_a_binary_batch_is_judged_by_keys_alone(open_page, alice):
     project = make_project(kind="binary")
     add_member(project, alice)

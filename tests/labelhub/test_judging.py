@@ -93,6 +93,57 @@ def test_the_verdicts_stand_in_the_order_of_the_columns(client, project, alice):
     assert verdicts == ["left", "tie", "both_bad", "right"]
 
 
+@pytest.mark.parametrize("points", [5, 7])
+def test_a_scale_stands_from_left_to_right(client, project, alice, points):
+    project.strength_points = points
+    project.save()
+    make_task(project)
+    html = client.get(address(item_of(project, alice))).content.decode()
+    shown = re.findall(r'name="verdict" value="([\w-]+)"', html)
+    strengths = range(1, points // 2 + 1)
+    assert shown == [
+        *(f"left-{n}" for n in reversed(strengths)),
+        *("tie", "both_bad"),
+        *(f"right-{n}" for n in strengths),
+    ]
+
+
+def test_a_strength_belongs_to_the_response_on_either_side(client, project, alice):
+    """What is left on the page wins by what was pressed, however the sides lie."""
+    project.strength_points = 7
+    project.save()
+    seen = set()
+    for _ in range(12):
+        make_task(project)
+        item = item_of(project, alice)
+        client.post(address(item), {"verdict": "left-3"})
+        judgment = Judgment.objects.latest("pk")
+        assert judgment.verdict == ("b" if item.swapped else "a")
+        assert judgment.verdict == judgment.shown_left
+        assert judgment.strength == 3
+        html = client.get(address(item)).content.decode()
+        [pressed] = re.findall(r'value="([\w-]+)"[^>]*aria-pressed="true"', html)
+        assert pressed == "left-3"
+        seen.add(item.swapped)
+    assert seen == {True, False}
+    history = client.get(f"/projects/{project.slug}/judge/history/")
+    assertContains(history, "A is much better", count=12)
+
+
+def test_an_answer_on_another_scale_is_refused_and_its_note_kept(
+    client, project, alice
+):
+    project.strength_points = 5
+    project.save()
+    make_task(project)
+    item = item_of(project, alice)
+    r = client.post(address(item), {"verdict": "left", "note": "Because."})
+    assert r.status_code == 422
+    assertContains(r, "is no verdict here", status_code=422)
+    assertContains(r, "Because.", status_code=422)
+    assert not Judgment.objects.exists()
+
+
 def test_binary_asks_good_or_bad(client, alice):
     project = make_project(kind="binary")
     add_member(project, alice)

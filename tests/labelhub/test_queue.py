@@ -353,6 +353,18 @@ def test_a_revision_replaces_the_answer_and_no_counter_moves(project, alice):
     assert Membership.objects.get(user=alice).n_judged == 1
 
 
+def test_a_revision_has_a_strength_of_its_own(project, alice):
+    project.strength_points = 5
+    project.save()
+    make_task(project)
+    pk = take(project, alice).pk
+    first = queue.submit(pk, alice, "right-2")
+    second = queue.submit(pk, alice, "tie", replaces=1)
+    third = queue.submit(pk, alice, "left-1", replaces=2)
+    assert [j.strength for j in (first, second, third)] == [2, 0, 1]
+    assert first.verdict != third.verdict
+
+
 def test_a_revision_sent_twice_is_one(project, alice):
     make_task(project)
     pk = judge(project, alice).assignment_id

@@ -68,6 +68,65 @@ def said(text: str, role: str = "assistant") -> list[dict[str, str]]:
 # --- Rows ---------------------------------------------------------------------
 
 
+def voted(project, *votes: tuple[str, int]) -> Task:
+    task = make_task(project)
+    for verdict, strength in votes:
+        make_judgment(task, verdict, strength=strength)
+    return task
+
+
+def test_strength_is_the_mean_over_the_votes_for_the_winner(project):
+    voted(project, ("a", 3), ("a", 2), ("b", 3))
+    voted(project, ("b", 1))
+    voted(project, ("a", 0))
+    rows = {r["task_id"]: r for r in rows_of(freeze(project))}
+    assert [rows[pk]["strength"] for pk in sorted(rows)] == [2.5, 1.0, None]
+    assert all("margin" not in row for row in rows.values())
+
+
+@pytest.mark.parametrize("verdict", ["a", "b"])
+def test_the_margin_of_a_pair_is_positive_whoever_won(project, verdict):
+    """A sign that turned with the sides would teach the opposite."""
+    voted(project, (verdict, 2))
+    snapshot = freeze(project, "reward", margins="strength")
+    [row] = rows_of(snapshot)
+    task = Task.objects.get()
+    winner = task.response_a if verdict == "a" else task.response_b
+    assert row["chosen"] == said(winner.text)
+    assert row["margin"] == row["strength"] == 2.0
+    assert snapshot.recipe["margins"] == "strength"
+    # The same rows, but not the same content: a margin is trained on.
+    assert snapshot.sha256 != freeze(project, "reward").sha256
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "asked", "n_left"), [("dpo", 2, 3), ("kto", 2, 3), ("sft", 3, 4)]
+)
+def test_weak_preferences_are_left_out_for_that_reason(
+    project, algorithm, asked, n_left
+):
+    voted(project, ("a", 2))
+    voted(project, ("a", 1), ("a", 2))
+    voted(project, ("b", 1))
+    voted(project, ("b", 0))
+    voted(project, ("b", 3))
+    voted(project, ("tie", 0))
+    snapshot = freeze(project, algorithm, min_strength=asked)
+    counts = Counter(left_out(snapshot).values())
+    assert counts == {"min_strength": n_left, "tie": 1}
+    recipe = Recipe(algorithm=algorithm, min_strength=asked)
+    seen = previewing.preview(previewing.patterns_of(project), recipe)
+    assert seen.left_out == counts
+
+
+def test_strengths_change_no_hash_where_nobody_gave_one(project):
+    """The content of a dataset from before there was a scale keeps its name."""
+    judge(make_task(project, "2 + 2?", "5", "4"), "b")
+    assert freeze(project).sha256 == (
+        "996a92c16eb44a80b28cbdda01db886f4311f13038bdc165fa44518c561026c0"
+    )
+
+
 def test_a_pair_has_the_winner_chosen(project):
     task = judge(make_task(project, "2 + 2?", "5", "4"), "b", "b", "a")
     snapshot = freeze(project)
@@ -76,6 +135,7 @@ def test_a_pair_has_the_winner_chosen(project):
             "prompt": said("2 + 2?", "user"),
             "chosen": said("4"),
             "rejected": said("5"),
+            "strength": None,
             "task_id": task.pk,
             "judgment_ids": sorted(task.judgments.values_list("pk", flat=True)),
             "prompt_id": task.prompt_id,

@@ -40,6 +40,17 @@ class Command(BaseCommand):
             "--ties", default="drop", help="drop, or both_good (kto only)"
         )
         parser.add_argument("--min-votes", type=int, default=1)
+        parser.add_argument(
+            "--min-strength",
+            type=int,
+            default=0,
+            help="leave out preferences weaker than this, 1 to 3",
+        )
+        parser.add_argument(
+            "--margins",
+            default="none",
+            help="none, or strength: a column margin for reward_model",
+        )
         parser.add_argument("--eval-share", type=float, default=0.1)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument(
@@ -57,6 +68,8 @@ class Command(BaseCommand):
                 judges=tuple(_words(options["judges"])),
                 ties=options["ties"],
                 min_votes=options["min_votes"],
+                min_strength=options["min_strength"],
+                margins=options["margins"],
                 eval_share=options["eval_share"],
                 seed=options["seed"],
             )
