@@ -288,8 +288,8 @@ class Tally:
         done, total = 0, self.one("SELECT COUNT(DISTINCT task) FROM judgment")
         votes = self.scratch.execute(
             "SELECT prompt, task,"
-            " group_concat(source || ' ' || verdict || iif(strength, ' ' || strength, ''))"
-            " FILTER (WHERE NOT surplus),"
+            " group_concat(source || ' ' || verdict"
+            " || iif(strength, ' ' || strength, '')) FILTER (WHERE NOT surplus),"
             " group_concat(id) FILTER (WHERE NOT surplus)"
             " FROM judgment GROUP BY prompt, task ORDER BY prompt, task"
         )
@@ -376,7 +376,8 @@ class Tally:
             "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self.tasks_noted
         )
         self.scratch.executemany(
-            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self.rows_made
+            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self.rows_made,
         )
         self.scratch.executemany(
             "INSERT OR IGNORE INTO prompt (id, key) VALUES (?, ?)",

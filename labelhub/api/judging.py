@@ -206,4 +206,6 @@ def item_of(assignment: Assignment) -> dict[str, Any]:
 
 
 def _shown(judgment: Judgment, assignment: Assignment) -> str:
-    return verdicts.as_shown(judgment.verdict, swapped=assignment.swapped)
+    return verdicts.as_shown(
+        judgment.verdict, judgment.strength, swapped=assignment.swapped
+    )
