@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.http import FileResponse, Http404, StreamingHttpResponse
 
-from training.dataset_files import Format, as_lines
 from training.models import Snapshot
 from training.storage import StorageError, open_store
 
@@ -25,6 +24,9 @@ def snapshot_file(
     shown = f"{snapshot.project.slug}-snapshot-{snapshot.pk}-{name}"
     if not is_converted:
         return FileResponse(file, as_attachment=True, filename=shown)
+    # pyarrow is as much memory as the rest of the web process.
+    from training.dataset_files import Format, as_lines
+
     return StreamingHttpResponse(
         as_lines(file, Format(suffix)),
         content_type="text/csv" if suffix == "csv" else "application/jsonl",
