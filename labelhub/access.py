@@ -85,9 +85,12 @@ def import_for(user: User, slug: str, pk: int) -> ImportBatch:
     return batch
 
 
-def task_for(user: User, slug: str, pk: int) -> Task:
-    """A task of a project that the person reviews, with its texts and models."""
-    project = project_for(user, slug, REVIEWERS)
+def task_for(
+    user: User, slug: str, pk: int, roles: Collection[str] = REVIEWERS
+) -> Task:
+    """A task of a project in which the person has one of these roles, with its texts
+    and models."""
+    project = project_for(user, slug, roles)
     found = Task.objects.filter(project=project, pk=pk)
     task = found.select_related("prompt", "response_a", "response_b", "batch").first()
     if task is None:

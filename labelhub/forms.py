@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import models
 from django.utils.text import slugify
 
-from labelhub import searching
+from labelhub import searching, verdicts
 from labelhub.importing.formats import NAMES as FORMAT_NAMES
 from labelhub.importing.options import ImportOptions, ImportRefused, parse_map
 from labelhub.models import (
@@ -178,6 +178,35 @@ class VerdictSettingsForm(ProjectModelForm):
                 "for another scale."
             )
         return points
+
+
+class ProbesForm(ProjectModelForm):
+    class Meta:
+        model = Project
+        fields = ["repeat_share", "gold_share", "gold_feedback"]
+        widgets = {
+            name: forms.NumberInput(attrs={"min": "0", "max": "0.2", "step": "0.01"})
+            for name in ("repeat_share", "gold_share")
+        }
+
+
+class GoldForm(forms.Form):
+    """The right verdict on one task; a and b as they lie, for no annotator sees it."""
+
+    verdict = forms.ChoiceField(widget=forms.RadioSelect)
+    explanation = forms.CharField(
+        required=False,
+        max_length=10_000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Why. People read it after their answer, if the project tells them.",
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["verdict"]
+        field.choices = [
+            (verdict.value, verdict.label) for verdict in verdicts.offered(project)
+        ]
 
 
 class FilesInput(forms.ClearableFileInput):

@@ -289,6 +289,71 @@ JUDGMENTS = (
     ),
 )
 
+# --- Probes -------------------------------------------------------------------
+
+PROBES = (
+    Question(
+        """
+        SELECT id, status FROM labelhub_task
+        WHERE (status = 'probe') <> (repeat_of_id IS NOT NULL)
+        OR (status = 'probe' AND n_required <> 1)
+        """,
+        "task:{id}",
+        "it is {status}, and what it is a copy of says otherwise.",
+    ),
+    Question(
+        """
+        SELECT t.id, t.repeat_of_id FROM labelhub_task t
+        JOIN labelhub_task o ON o.id = t.repeat_of_id
+        WHERE o.repeat_of_id IS NOT NULL OR o.project_id <> t.project_id
+        OR o.response_a_id <> t.response_a_id
+        OR COALESCE(o.response_b_id, 0) <> COALESCE(t.response_b_id, 0)
+        """,
+        "task:{id}",
+        "it is no copy of task:{repeat_of_id}.",
+    ),
+    Question(
+        """
+        SELECT t.repeat_of_id, a.annotator_id, COUNT(*) AS n FROM labelhub_task t
+        JOIN labelhub_assignment a ON a.task_id = t.id
+        WHERE t.repeat_of_id IS NOT NULL
+        GROUP BY t.repeat_of_id, a.annotator_id HAVING COUNT(*) > 1
+        """,
+        "task:{repeat_of_id}",
+        "user:{annotator_id} was shown it again {n} times.",
+    ),
+    Question(
+        """
+        SELECT t.id, COUNT(a.id) AS n FROM labelhub_task t
+        LEFT JOIN labelhub_assignment a ON a.task_id = t.id
+        WHERE t.status = 'probe' GROUP BY t.id HAVING COUNT(a.id) <> 1
+        """,
+        "task:{id}",
+        "it is a probe for one person, and {n} have it.",
+    ),
+    Question(
+        """
+        SELECT a.id FROM labelhub_assignment a
+        JOIN labelhub_task t ON t.id = a.task_id
+        JOIN labelhub_assignment first
+        ON first.task_id = t.repeat_of_id AND first.annotator_id = a.annotator_id
+        WHERE t.response_b_id IS NOT NULL AND a.swapped = first.swapped
+        """,
+        "assignment:{id}",
+        "it is a repeat, and its sides are those of the first time.",
+    ),
+    Question(
+        """
+        SELECT t.id, t.status FROM labelhub_task t
+        LEFT JOIN labelhub_goldanswer g ON g.task_id = t.id
+        WHERE (t.status = 'gold' AND g.id IS NULL)
+        OR (t.status IN ('open', 'done') AND g.id IS NOT NULL)
+        """,
+        "task:{id}",
+        "it is {status}, and its gold answer says otherwise.",
+    ),
+)
+
 # --- Imports and guidelines ---------------------------------------------------
 
 GO_ON = "Press Start again on its page, or give the same import command again."
@@ -373,7 +438,7 @@ IMPORTS = (
 
 @register
 def labelling() -> Iterator[Problem]:
-    for question in (*COUNTERS, *QUEUE, *JUDGMENTS, *IMPORTS):
+    for question in (*COUNTERS, *QUEUE, *JUDGMENTS, *PROBES, *IMPORTS):
         yield from question.problems()
 
 

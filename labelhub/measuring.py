@@ -24,7 +24,8 @@ from labelhub.columns import (
     places,
     read_judgments,
 )
-from labelhub.models import Project
+from labelhub.models import Judgment, Project
+from labelhub.probes import gold_answered
 from labelhub.quality.arrays import Bools, Ints, Judged, codes, groups
 from labelhub.quality.bias import NO_LENGTH, NO_SIDE
 from labelhub.quality.coefficients import (
@@ -35,7 +36,7 @@ from labelhub.quality.coefficients import (
     coefficients,
     self_consistency,
 )
-from labelhub.quality.estimate import Estimate
+from labelhub.quality.estimate import Estimate, share
 from labelhub.quality.habits import favour, haste, same_answer, usual_seconds
 from labelhub.quality.ranking import Comparisons, Ranking, duels, rank
 from labelhub.quality.reliability import Compared, accuracies, reliabilities, sampled
@@ -59,7 +60,21 @@ def measure(
         progress(f"measuring {source} judgments")
         rows = read.rows.filter(pc.equal(read.rows["source"], source))
         found[source] = _numbers(project, replace(read, rows=rows))
+    if Judgment.Source.HUMAN in found:
+        for person, right in _gold(project).items():
+            found[Judgment.Source.HUMAN]["judges"].get(person, {})["gold"] = right
     return found
+
+
+def _gold(project: Project) -> dict[str, Estimate]:
+    """How often each person gave the answer that was known."""
+    hits: dict[str, dict[int, list[bool]]] = {}
+    for person, prompt, is_right in gold_answered(project):
+        hits.setdefault(person, {}).setdefault(prompt, []).append(is_right)
+    return {
+        person: share(((sum(h), len(h)) for h in of_prompt.values()), nothing="")
+        for person, of_prompt in hits.items()
+    }
 
 
 def _numbers(project: Project, read: Judgments) -> Numbers:

@@ -29,7 +29,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
-from labelhub import queue_sql, verdicts
+from labelhub import probes, queue_sql, verdicts
 from labelhub.models import Assignment, Judgment, Membership, Project, Task
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def claim(project: Project, annotator: User) -> Assignment | EndState:
                 return EndState(Reason.NOT_A_JUDGE)
             if project.status != Project.Status.OPEN:
                 return EndState(Reason(project.status))
-            pk = _resume(project, annotator) or _take(project, annotator)
+            pk = (
+                _resume(project, annotator)
+                or _probe(project, annotator)
+                or _take(project, annotator)
+            )
         if pk is not None:
             return Assignment.objects.for_display(pk, project, annotator)
         if reap(project):
@@ -160,7 +164,36 @@ def _take(project: Project, annotator: User) -> UUID | str | None:
     return None
 
 
-def _lease(task_id: int, project: Project, annotator: User) -> UUID | str:
+def _probe(project: Project, annotator: User) -> UUID | str | None:
+    """Now and then, lease a copy of a task to see how this person judges.
+
+    Only while there is something else for them, or they would tell it by that.
+    """
+    drawn = probes.draw(project, annotator)
+    if drawn is None or not _is_any_left(project, annotator):
+        return None
+    # Under its lock, so that it cannot cease to be gold meanwhile.
+    locked = Task.objects.select_for_update(no_key=True)
+    original = locked.filter(pk=drawn.task_id, status__in=drawn.while_it_is).first()
+    if original is None:
+        return None
+    copy = Task.objects.create(
+        project=project,
+        prompt_id=original.prompt_id,
+        response_a_id=original.response_a_id,
+        response_b_id=original.response_b_id,
+        repeat_of=original,
+        shuffle_key=original.shuffle_key,
+        status=Task.Status.PROBE,
+        n_required=1,
+        n_leased=1,
+    )
+    return _lease(copy.pk, project, annotator, coin=drawn.swapped)
+
+
+def _lease(
+    task_id: int, project: Project, annotator: User, *, coin: bool | None = None
+) -> UUID | str:
     """Write down who holds the task, and which response they see on the left.
 
     The second person sees the opposite of the first, and so on in pairs. Somebody
@@ -175,7 +208,7 @@ def _lease(task_id: int, project: Project, annotator: User) -> UUID | str:
             "task": task_id,
             "annotator": annotator.pk,
             "is_pairwise": project.is_pairwise,
-            "coin": _dice.random() < 0.5,
+            "coin": _dice.random() < 0.5 if coin is None else coin,
             "lease_seconds": project.lease_seconds,
         },
     )
@@ -250,10 +283,11 @@ def submit(
         return _revise(assignment, standing, answer, note)
 
     held = assignment.state == State.LEASED
-    counts = task.status == Task.Status.OPEN and (
+    is_open = task.status == Task.Status.OPEN
+    counts = (is_open or task.status == Task.Status.PROBE) and (
         held or task.n_done + task.n_leased < task.n_required
     )
-    is_last = counts and task.n_done + 1 == task.n_required
+    is_last = counts and is_open and task.n_done + 1 == task.n_required
     ids = {
         "task": task.pk,
         "assignment": _stored_id(assignment_id),

@@ -83,6 +83,12 @@ def choices(project: Project) -> list[Choice]:
     return [choice for choice in scale if is_offered.get(choice.side, True)]
 
 
+def offered(project: Project) -> list[Verdict]:
+    """The verdicts there are to give, however strongly."""
+    answers = (stored(c.shown, project, swapped=False) for c in choices(project))
+    return list(dict.fromkeys(answer.verdict for answer in answers))
+
+
 def stored(shown: str, project: Project, *, swapped: bool) -> Answer:
     """What to store for what was pressed."""
     offered = {choice.shown: choice for choice in choices(project)}

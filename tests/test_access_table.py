@@ -59,6 +59,9 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:measure_quality": {"POST": REVIEWERS},
     "labelhub:data": {"GET": REVIEWERS},
     "labelhub:task": {"GET": REVIEWERS},
+    "labelhub:probes": {"GET": MANAGERS, "POST": MANAGERS},
+    "labelhub:gold": {"GET": MANAGERS, "POST": MANAGERS},
+    "labelhub:withdraw_gold": {"POST": MANAGERS},
     "labelhub:members": {"GET": MANAGERS},
     "labelhub:add_member": {"POST": MANAGERS},
     "labelhub:change_role": {"POST": MANAGERS},
@@ -172,6 +175,7 @@ def _addresses(project: Project, owner: User) -> dict[str, str]:
     pks = {
         "imports": batch.pk,
         "members": project.memberships.get(user=owner).pk,
+        "probes": make_task(project, status="retired").pk,
         "judge": item.pk,
         "data": item.task_id,
         "snapshots": snapshot.pk,

@@ -69,6 +69,7 @@ class World:
         pks = {
             "imports": batches[-1].pk,
             "members": project.memberships.latest("pk").pk,
+            "probes": item.task_id,
             "judge": item.pk,
             "data": item.task_id,
             "snapshots": snapshots[-1].pk,

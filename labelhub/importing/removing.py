@@ -11,6 +11,7 @@ from labelhub.importing.options import ImportRefused
 from labelhub.models import (
     Assignment,
     Event,
+    GoldAnswer,
     ImportBatch,
     Judgment,
     Project,
@@ -113,6 +114,12 @@ def _refuse_judged(batch: ImportBatch) -> None:
         raise ImportRefused(
             f"Import {batch.pk} cannot be removed: people have made {n_judged:,}"
             f" judgment{plural} on its tasks, and their work is kept."
+        )
+    gold = GoldAnswer.objects.filter(task__batch=batch).first()
+    if gold is not None:
+        raise ImportRefused(
+            f"Import {batch.pk} cannot be removed: its task {gold.task_id} is a gold"
+            " item."
         )
     leased = Assignment.objects.filter(task__batch=batch, state=Assignment.State.LEASED)
     if leased.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labelhub.models.api_token import ApiToken, IdempotentAnswer
 from labelhub.models.event import Event
+from labelhub.models.gold_answer import GoldAnswer
 from labelhub.models.judgment import Judgment
 from labelhub.models.progress_report import ProgressReport
 from labelhub.models.project import Guideline, ImportBatch, Membership, Project
@@ -16,6 +17,7 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "Event",
+    "GoldAnswer",
     "Guideline",
     "IdempotentAnswer",
     "ImportBatch",

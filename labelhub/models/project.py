@@ -62,6 +62,22 @@ class Project(models.Model):
         default=WITHOUT_STRENGTH,
         help_text="How finely a preference is asked for.",
     )
+    repeat_share = models.FloatField(
+        "silent repeats",
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(0.2)],
+        help_text="Share of a person’s items that they judged before, with the sides "
+        "swapped: 0.05 is every twentieth, 0 is none.",
+    )
+    gold_share = models.FloatField(
+        "gold items",
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(0.2)],
+        help_text="Share of a person’s items whose answer is known.",
+    )
+    gold_feedback = models.BooleanField(
+        "tell people the known answer once they have given theirs", default=False
+    )
     n_tasks = models.PositiveIntegerField(default=0, editable=False)
     """Tasks that are open or done; kept by the importer, for COUNT(*) is slow."""
     created_by = models.ForeignKey(
@@ -91,6 +107,11 @@ class Project(models.Model):
     def is_pairwise(self) -> bool:
         return self.kind == self.Kind.PAIRWISE
 
+    @property
+    def probe_share(self) -> float:
+        """Of all that a person is given: see labelhub.probes."""
+        return self.repeat_share + self.gold_share
+
     def progress_of(self, user: User) -> dict[str, int]:
         """Judgments by this person, by everybody, and wanted.
 
@@ -100,7 +121,10 @@ class Project(models.Model):
         with connection.cursor() as cursor:
             cursor.execute(_JUDGED, [user.pk, self.pk])
             mine, done = cursor.fetchone()
-        wanted = self.n_tasks * self.judgments_per_task
+        # Probes move these numbers as any item does, or they could be told by them.
+        wanted = round(self.n_tasks * self.judgments_per_task / (1 - self.probe_share))
+        if self.probe_share:
+            done = min(done, wanted)
         return {"mine": mine, "done": done, "wanted": wanted}
 
     def current_guideline(self) -> Guideline | None:

@@ -32,6 +32,8 @@ class Task(models.Model):
         OPEN = "open", "Open"
         DONE = "done", "Done"
         RETIRED = "retired", "Retired"
+        GOLD = "gold", "Gold: its answer is known, and people get copies of it"
+        PROBE = "probe", "Probe: one person's own copy of another task"
 
     project = models.ForeignKey(
         "labelhub.Project", models.PROTECT, related_name="tasks"
@@ -54,6 +56,7 @@ class Task(models.Model):
     repeat_of = models.ForeignKey(
         "self", models.PROTECT, null=True, related_name="repeats"
     )
+    """Set on probes, and on nothing else: see labelhub.probes."""
     batch = models.ForeignKey(
         "labelhub.ImportBatch", models.PROTECT, null=True, related_name="tasks"
     )

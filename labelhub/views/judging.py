@@ -22,7 +22,7 @@ from django.views.decorators.http import (
 )
 from django_htmx.http import push_url
 
-from labelhub import access, queue, verdicts
+from labelhub import access, probes, queue, verdicts
 from labelhub.forms import NoteForm
 from labelhub.http import PersonRequest
 from labelhub.models import Assignment, Judgment, Membership, Project, User
@@ -71,7 +71,10 @@ def judge_item(request: PersonRequest, slug: str, pk: UUID) -> HttpResponse:
     except verdicts.UnknownVerdict as exc:
         return _item(request, assignment, error=str(exc), note=note, status=422)
     saved = _what_was_saved(judgment, assignment, shown)
-    return _next_item(request, assignment.project, saved, after=assignment)
+    known = _known_answer(judgment, assignment)
+    return _next_item(
+        request, assignment.project, saved, after=assignment, known_answer=known
+    )
 
 
 @require_POST
@@ -113,6 +116,22 @@ def _history_row(
     }
 
 
+def _known_answer(judgment: Judgment, assignment: Assignment) -> str:
+    """What the right answer was, for those whose project tells them."""
+    if not assignment.project.gold_feedback:
+        return ""
+    gold = probes.gold_behind(judgment)
+    if gold is None:
+        return ""
+    project, swapped = assignment.project, assignment.swapped
+    right = verdicts.in_words(gold.verdict, 0, project, swapped=swapped)
+    given = verdicts.in_words(judgment.verdict, 0, project, swapped=swapped)
+    known = f"The answer to that item was known: “{right}”"
+    if gold.verdict == judgment.verdict:
+        return f"{known}, as you said. {gold.explanation}".strip()
+    return f"{known}. You said “{given}”. {gold.explanation}".strip()
+
+
 def _revision(typed: str) -> int:
     return int(typed) if typed.isdecimal() and len(typed) < 6 else 0
 
@@ -143,6 +162,7 @@ def _next_item(
     saved: str = "",
     *,
     after: Assignment | None = None,
+    known_answer: str = "",
 ) -> HttpResponse:
     item = queue.claim(project, request.user)
     if isinstance(item, Assignment):
@@ -152,10 +172,12 @@ def _next_item(
     if not request.htmx:
         if saved:
             messages.success(request, saved)
+        if known_answer:
+            messages.info(request, known_answer)
         if isinstance(item, Assignment) or saved:
             return redirect(address)
         return _queue_end(request, project, item)
-    more: dict[str, Any] = {"saved": saved}
+    more: dict[str, Any] = {"saved": saved, "known_answer": known_answer}
     if after is not None:
         more["previous"] = _address(project, after.pk)
     if isinstance(item, EndState):

@@ -35,6 +35,7 @@ BEYOND_CHANCE = {
 OF_A_PERSON = {
     "reliability": "Sees the better",
     "accuracy": "Right",
+    "gold": "Gold right",
     "agreement": "Agrees",
     "position_bias": "Left won",
     "length_bias": "Longer won",

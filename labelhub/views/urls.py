@@ -11,6 +11,7 @@ from labelhub.views import (
     imports,
     judging,
     members,
+    probes,
     projects,
     quality,
     tokens,
@@ -67,6 +68,13 @@ urlpatterns = [
         "projects/<slug:slug>/members/<int:pk>/remove/",
         members.remove_member,
         name="remove_member",
+    ),
+    path("projects/<slug:slug>/probes/", probes.probes_page, name="probes"),
+    path("projects/<slug:slug>/probes/<int:pk>/", probes.gold, name="gold"),
+    path(
+        "projects/<slug:slug>/probes/<int:pk>/withdraw/",
+        probes.withdraw_gold,
+        name="withdraw_gold",
     ),
     path("projects/<slug:slug>/audit/", audit.audit, name="audit"),
     # /projects/<slug>/judge/

@@ -21,7 +21,7 @@ from django.test import Client
 from django.urls import reverse
 from django_q.models import OrmQ
 
-from labelhub import queue
+from labelhub import probes, queue
 from labelhub.importing import ImportOptions, import_files, remove_import
 from labelhub.models import Assignment, Judgment, Membership, Project, Task
 from tests.builders import add_member, make_judgment, make_project, make_task, make_user
@@ -76,6 +76,28 @@ def claim(folder: Path) -> Scene:
     client = judge_of(project)
     address = reverse("labelhub:judge", args=[project.slug])
     return Scene(project, lambda: client.get(address))
+
+
+def claim_a_probe(folder: Path) -> Scene:
+    project = scene_project()
+    client = judge_of(project)
+    mona = make_user()
+    probes.set_gold(Task.objects.filter(project=project).latest("pk"), "a", "", mona)
+    # So that it is always time for one; a person's settings allow a fifth.
+    Project.objects.filter(pk=project.pk).update(gold_share=0.99)
+    address = reverse("labelhub:judge", args=[project.slug])
+    return Scene(project, lambda: client.get(address))
+
+
+def make_gold(folder: Path) -> Scene:
+    project = scene_project()
+    judge_of(project)
+    task = Task.objects.filter(project=project).latest("pk")
+    mona = make_user()
+    add_member(project, mona, Membership.Role.MANAGER)
+    client = client_of(mona)
+    address = reverse("labelhub:gold", args=[project.slug, task.pk])
+    return Scene(project, lambda: client.post(address, {"verdict": "a"}))
 
 
 def submit(folder: Path) -> Scene:
@@ -235,6 +257,8 @@ def ask_for_a_freeze(folder: Path) -> Scene:
 
 SCENES = [
     claim,
+    claim_a_probe,
+    make_gold,
     submit,
     submit_the_last_of_two,
     submit_late,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.db.models import Count
 
-from labelhub import queue
+from labelhub import probes, queue
 from labelhub.models import Assignment, Judgment, Task, User
 from tests.builders import add_member, make_project, make_task, make_user
 from tests.threads import at_once
@@ -83,6 +84,36 @@ def test_every_task_gets_exactly_n_and_no_work_is_wasted(n, n_tasks, order):
         queue.Reason.WAITING,
         queue.Reason.DONE,
     }
+    call_command("check_integrity")
+
+
+def test_probes_are_one_persons_own_and_change_no_count(monkeypatch):
+    """Every second item is a probe, if there is one to be had."""
+    monkeypatch.setattr(probes, "SPACING", 2)
+    monkeypatch.setattr(probes, "PAUSE", timedelta(0))
+    project = make_project(judgments_per_task=2, repeat_share=0.2, gold_share=0.2)
+    mona = make_user()
+    golds = [make_task(project) for _ in range(6)]
+    for task in golds:
+        probes.set_gold(task, "a", "", mona)
+    project.refresh_from_db()
+    for _ in range(120):
+        make_task(project)
+
+    def judge_until_the_end(person: User) -> None:
+        while isinstance(item := queue.claim(project, person), Assignment):
+            queue.submit(item.pk, person, "left")
+
+    all_at_once(annotators(project), judge_until_the_end)
+
+    ordinary = Task.objects.filter(project=project, repeat_of=None, status="done")
+    assert set(ordinary.values_list("n_done", "n_leased")) == {(2, 0)}
+    assert ordinary.count() == 120
+    copies = Task.objects.filter(repeat_of__isnull=False)
+    assert copies.exclude(repeat_of__in=golds).exists()
+    assert copies.filter(repeat_of__in=golds).exists()
+    assert set(copies.values_list("status", "n_done", "n_leased")) == {("probe", 1, 0)}
+    assert not Judgment.objects.filter(surplus=True).exists()
     call_command("check_integrity")
 
 
