@@ -32,8 +32,8 @@ class Task(models.Model):
         OPEN = "open", "Open"
         DONE = "done", "Done"
         RETIRED = "retired", "Retired"
-        GOLD = "gold", "Gold: its answer is known, and people get copies of it"
-        PROBE = "probe", "Probe: one person's own copy of another task"
+        GOLD = "gold", "Gold: its answer is known"
+        PROBE = "probe", "Probe: a copy for one person"
 
     project = models.ForeignKey(
         "labelhub.Project", models.PROTECT, related_name="tasks"
