@@ -91,6 +91,9 @@ def _matching(tasks: QuerySet[Task], wanted: dict[str, Any]) -> QuerySet[Task]:
         tasks = tasks.filter(Exists(standing.filter(annotator=wanted["annotator"])))
     if wanted.get("verdict"):
         tasks = tasks.filter(Exists(standing.filter(verdict=wanted["verdict"])))
+    if version := wanted.get("guideline"):
+        judged = standing.filter(assignment__guideline__version=version)
+        tasks = tasks.filter(Exists(judged))
     if wanted.get("disagree"):
         verdicts = standing.exclude(source=Judgment.Source.MODEL).values("task")
         several = verdicts.annotate(n=Count("verdict", distinct=True)).filter(n__gt=1)

@@ -418,6 +418,17 @@ class DataForm(forms.Form):
             attrs={"aria-label": "Priority", "placeholder": "Priority"}
         ),
     )
+    guideline = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        widget=forms.NumberInput(
+            attrs={
+                "aria-label": "Version of the guidelines",
+                "placeholder": "Guidelines version",
+            }
+        ),
+    )
     disagree = forms.BooleanField(required=False, label="Judges disagree")
     before = forms.IntegerField(
         required=False, max_value=2**63 - 1, widget=forms.HiddenInput
@@ -444,6 +455,32 @@ class DataForm(forms.Form):
                 f"“{text}” holds no word; search for letters or digits."
             )
         return text.strip()
+
+
+class CompareForm(forms.Form):
+    """Two versions of the guidelines; sent by GET. Without any, the last two."""
+
+    old = forms.TypedChoiceField(required=False, coerce=int, empty_value=None)
+    new = forms.TypedChoiceField(required=False, coerce=int, empty_value=None)
+
+    def __init__(self, *args: Any, versions: list[int], **kwargs: Any) -> None:
+        """`versions` has the newest first."""
+        super().__init__(*args, **kwargs)
+        self.versions = versions
+        fields: dict[str, Any] = self.fields
+        for name in ("old", "new"):
+            fields[name].choices = [(v, f"Version {v}") for v in versions]
+            fields[name].error_messages["invalid_choice"] = (
+                "There is no version %(value)s."
+            )
+
+    def compared(self) -> tuple[int | None, int | None]:
+        """What was asked for; beside one version, the one before it."""
+        new = self.cleaned_data["new"] or next(iter(self.versions), None)
+        old = self.cleaned_data["old"]
+        if old is None and new is not None:
+            old = next((v for v in self.versions if v < new), None)
+        return old, new
 
 
 def _name_of_import(batch: ImportBatch) -> str:

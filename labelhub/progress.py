@@ -105,6 +105,7 @@ def count(project: Project) -> dict[str, Any]:
         "eta": eta_of(tasks["n_wanted"] - tasks["n_votes"], pace),
         "seconds": _seconds(project),
         "stuck": _stuck(project),
+        "by_guideline": _by_guideline(project),
     }
 
 
@@ -206,6 +207,17 @@ def _seconds(project: Project) -> dict[str, float]:
         if seconds is not None:
             by_person[str(annotator)].append(seconds)
     return {who: round(statistics.median(all_), 1) for who, all_ in by_person.items()}
+
+
+def _by_guideline(project: Project) -> dict[str, int]:
+    """How many judgments stand that were made by each version: {guideline id: n}."""
+    judged = Assignment.objects.filter(
+        guideline__in=project.guidelines.values("pk"),
+        state=State.SUBMITTED,
+        task__repeat_of=None,
+    )
+    by_version = judged.values_list("guideline").annotate(n=Count("pk"))
+    return {str(guideline): n for guideline, n in by_version}
 
 
 def _stuck(project: Project) -> dict[str, Any]:

@@ -58,6 +58,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "labelhub:quality": {"GET": REVIEWERS},
     "labelhub:measure_quality": {"POST": REVIEWERS},
     "labelhub:data": {"GET": REVIEWERS},
+    "labelhub:guidelines": {"GET": REVIEWERS},
     "labelhub:task": {"GET": REVIEWERS},
     "labelhub:probes": {"GET": MANAGERS, "POST": MANAGERS},
     "labelhub:gold": {"GET": MANAGERS, "POST": MANAGERS},

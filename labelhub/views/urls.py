@@ -7,6 +7,7 @@ from django.urls import path
 from labelhub.views import (
     audit,
     data,
+    guidelines,
     health,
     imports,
     judging,
@@ -57,6 +58,7 @@ urlpatterns = [
     ),
     path("projects/<slug:slug>/data/", data.data, name="data"),
     path("projects/<slug:slug>/data/<int:pk>/", data.task_detail, name="task"),
+    path("projects/<slug:slug>/guidelines/", guidelines.guidelines, name="guidelines"),
     path("projects/<slug:slug>/members/", members.members, name="members"),
     path("projects/<slug:slug>/members/add/", members.add_member, name="add_member"),
     path(

@@ -81,7 +81,7 @@ def test_the_overview_asks_no_more_of_the_database_for_more_rows(
 
     members_and_tasks(2)
     manager.get(project.get_absolute_url())
-    with django_assert_max_num_queries(15) as few:
+    with django_assert_max_num_queries(16) as few:
         manager.get(project.get_absolute_url())
     members_and_tasks(6)
     with django_assert_max_num_queries(len(few)):
