@@ -93,6 +93,7 @@ class JudgmentOut(serializers.ModelSerializer):
             "id",
             "task",
             "verdict",
+            "strength",
             "source",
             "annotator",
             "judge_name",

@@ -52,6 +52,7 @@ class ProjectOut(serializers.ModelSerializer):
             "lease_seconds",
             "allow_tie",
             "allow_both_bad",
+            "strength_points",
             "n_tasks",
             "created_at",
         ]

@@ -65,6 +65,21 @@ def test_left_and_right_are_as_they_were_shown(api, path, task, alice, swapped):
     assert api.get(f"{path}/{item['id']}").json()["chosen"] == "left"
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_strength_comes_back_as_it_was_given(api, path, project, task, swapped):
+    project.strength_points = 7
+    project.save()
+    item = _claim(api, path)["item"]
+    Assignment.objects.update(swapped=swapped)
+    verdict = item["verdicts"][0]
+    assert verdict == "left-3"
+    r = api.post(f"{path}/{item['id']}/submit", {"verdict": verdict})
+    assert r.json()["verdict"] == verdict
+    assert api.get(f"{path}/{item['id']}").json()["chosen"] == verdict
+    stored = Judgment.objects.get()
+    assert (stored.verdict, stored.strength) == ("b" if swapped else "a", 3)
+
+
 def test_nothing_says_who_wrote_what(api, path, task):
     item = _claim(api, path)["item"]
     said = json.dumps([item, api.get(f"{path}/{item['id']}").json()])
