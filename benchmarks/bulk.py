@@ -95,7 +95,7 @@ COLUMNS = {
     "labelhub_task": "id project_id prompt_id response_a_id response_b_id priority"
     " shuffle_key n_required n_done n_leased status batch_id",
     "labelhub_judgment": "id project_id task_id source verdict judge_name external_id"
-    " revision surplus shown_left note batch_id",
+    " revision surplus shown_left note strength batch_id",
 }
 """What an import writes, too."""
 
@@ -120,7 +120,7 @@ def rows_of(n_pairs: int) -> Iterator[dict[str, list[tuple[Any, ...]]]]:
             judgment.append(
                 (
                     *(a + n, 1, k + 1, "imported", verdict, judge, verdict),
-                    *(1, False, "", "", 1),
+                    *(1, False, "", "", 0, 1),
                 )
             )
         if len(task) == PAGE:
