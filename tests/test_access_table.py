@@ -44,6 +44,7 @@ TABLE: dict[str, dict[str, set[str]]] = {
     "logout": {"POST": WORLD},
     "labelhub:healthz": {"GET": WORLD},
     "labelhub:projects": {"GET": PEOPLE},
+    "labelhub:preferences": {"POST": PEOPLE},
     "labelhub:create_project": {"GET": ADMINS, "POST": ADMINS},
     "labelhub:tokens": {"GET": PEOPLE, "POST": PEOPLE},
     "labelhub:revoke_token": {"POST": OWNER},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING
 
@@ -119,12 +120,22 @@ class AssignmentManager(models.Manager["Assignment"]):
         for item in self.raw(_SHOWN, [key, project.pk, annotator.pk]):
             item.project = project
             item.turns = json.loads(item.messages)
+            item.language = _language(json.loads(item.metadata))
             return item
         raise self.model.DoesNotExist
 
 
+def _language(metadata: dict[str, object]) -> str:
+    """What the import named as the language, if it looks like a tag (BCP 47)."""
+    named = metadata.get("language") or metadata.get("lang") or ""
+    return named if isinstance(named, str) and _LANGUAGE_TAG.fullmatch(named) else ""
+
+
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
 _SHOWN = """
-    SELECT assignment.*, prompt.messages, a.text AS text_a, b.text AS text_b
+    SELECT assignment.*, prompt.messages, prompt.metadata,
+        a.text AS text_a, b.text AS text_b
     FROM labelhub_assignment assignment
     JOIN labelhub_task task ON task.id = assignment.task_id
     JOIN labelhub_prompt prompt ON prompt.id = task.prompt_id
@@ -172,7 +183,9 @@ class Assignment(models.Model):
     seconds_held: float
     """From leased_at to now; set by `labelhub.queue`, not stored."""
     messages: str
+    metadata: str
     turns: list[dict[str, str]]
+    language: str
     text_a: str
     text_b: str | None
     """What is shown; set by `for_display`, not stored."""

@@ -12,6 +12,8 @@ class User(AbstractUser):
     first_name = None  # type: ignore[assignment]
     last_name = None  # type: ignore[assignment]
     name = models.CharField("full name", max_length=150, blank=True)
+    preferences = models.JSONField(default=dict, blank=True, editable=False)
+    """How they like to read, by name: see labelhub.preferences."""
 
     REQUIRED_FIELDS = []
 

@@ -23,9 +23,11 @@ from django.views.decorators.http import (
 from django_htmx.http import push_url
 
 from labelhub import access, probes, queue, verdicts
+from labelhub.differences import compare
 from labelhub.forms import NoteForm
 from labelhub.http import PersonRequest
 from labelhub.models import Assignment, Judgment, Membership, Project, User
+from labelhub.preferences import preferences_of, questions
 from labelhub.queue import EndState
 
 HISTORY = 50
@@ -206,15 +208,40 @@ def _item(
     context = {
         "item": assignment,
         "address": _address(project, assignment.pk),
-        "turns": assignment.turns,
         "left": left,
         "right": right,
         "replaces": standing.revision if standing else 0,
         "note": standing.note if standing else "",
         "chosen": standing and _shown(standing, assignment),
-        "is_raw": "raw" in request.GET,
     }
+    context |= _conversation(assignment)
+    context |= _reading(request, left, right if project.is_pairwise else None)
     return _page(request, project, "_item", context | more, assignment, status)
+
+
+def _conversation(assignment: Assignment) -> dict[str, Any]:
+    """The system prompt apart, for it is long, and the same on many items."""
+    turns = assignment.turns
+    context: dict[str, Any] = {"turns": turns, "language": assignment.language}
+    if turns[0]["role"] == "system" and len(turns) > 1:
+        first_line = turns[0]["content"].strip().partition("\n")[0]
+        context["system"] = turns[0] | {"first_line": first_line}
+        turns = turns[1:]
+    return context | {"earlier": turns[:-1], "last_turn": turns[-1]}
+
+
+def _reading(request: PersonRequest, left: str, right: str | None) -> dict[str, Any]:
+    """The item as this person likes to read it."""
+    reading = preferences_of(request.user)
+    context: dict[str, Any] = {
+        "reading": reading,
+        "is_raw": reading["text"] == "written",
+    }
+    if right is not None and reading["differences"] == "on":
+        parts = compare(left, right)
+        context["left_parts"], context["right_parts"] = parts or (None, None)
+        context["is_too_long_to_compare"] = parts is None
+    return context
 
 
 def _queue_end(
@@ -247,6 +274,9 @@ def _page(
         context |= _neighbours(request, project, at)
     if is_whole or context.get("has_new_guideline"):
         context["guideline"] = project.current_guideline()
+    if is_whole:
+        pairwise = project.is_pairwise
+        context["preferences"] = questions(request.user, is_pairwise=pairwise)
     name = "judge.html" if is_whole else "_judge_swap.html"
     return render(request, f"labelhub/{name}", context, status=status)
 

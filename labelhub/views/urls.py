@@ -12,6 +12,7 @@ from labelhub.views import (
     imports,
     judging,
     members,
+    preferences,
     probes,
     projects,
     quality,
@@ -23,6 +24,7 @@ app_name = "labelhub"
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("", projects.project_list, name="projects"),
+    path("preferences/", preferences.preferences, name="preferences"),
     path("projects/new/", projects.create_project, name="create_project"),
     path("account/tokens/", tokens.tokens, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", tokens.revoke_token, name="revoke_token"),

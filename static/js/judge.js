@@ -2,16 +2,18 @@
 // module binds to the document once, because the item is swapped.
 
 import { restoreDraft } from "./judge_drafts.js";
-import { areKeysOff } from "./judge_keys.js";
+import "./judge_keys.js";
 import { item, say, state } from "./judge_page.js";
 import "./judge_reading.js";
 import { sendWhatIsLeft } from "./judge_sending.js";
 
 const arrive = () => {
     state.isBusy = false;
-    document.getElementById("keys-off").checked = areKeysOff();
-    if (restoreDraft()) say("What you had typed is here again.");
+    const isRestored = restoreDraft();
+    if (isRestored && !state.isRedrawing) say("What you had typed is here again.");
 };
+
+const focusTitle = () => document.getElementById("item-title").focus({ preventScroll: true });
 
 // Settled: only now are the new form and links htmx's.
 document.addEventListener("htmx:afterSettle", (event) => {
@@ -19,8 +21,14 @@ document.addEventListener("htmx:afterSettle", (event) => {
     document.getElementById("announcer").textContent =
         document.getElementById("saved")?.textContent.trim() ?? "";
     arrive();
+    // The same item, read otherwise: the reader stays where they are.
+    if (state.isRedrawing) {
+        state.isRedrawing = false;
+        if (document.activeElement === document.body) focusTitle();
+        return;
+    }
     window.scrollTo(0, 0);
-    document.getElementById("item-title").focus({ preventScroll: true });
+    focusTitle();
 });
 document.addEventListener("htmx:historyRestore", arrive);
 document.addEventListener("DOMContentLoaded", () => {

@@ -1,9 +1,7 @@
 // One key, one answer. A key clicks the control of the page that names it in data-key,
 // so that a form may add keys without a word here.
 
-import { item, state, storage } from "./judge_page.js";
-
-export const areKeysOff = () => storage.read("judge.keys") === "off";
+import { item, preference, state } from "./judge_page.js";
 
 const TYPING = "textarea, select, [contenteditable], input:not([type=checkbox], [type=radio])";
 /** Where the arrow keys have a meaning of their own. */
@@ -28,7 +26,7 @@ const keyOf = (event) => {
 const isLeftAlone = (event, key) => {
     if (!key) return true;
     const isOneCharacter = key.length === 1 && !event.ctrlKey && !event.metaKey;
-    if (isOneCharacter && areKeysOff()) return true;
+    if (isOneCharacter && preference("keys") === "off") return true;
     if (key.startsWith("arrow") && event.target.closest(WALKED)) return true;
     const floating = document.querySelector("dialog[open], [popover]:not(.drawer):popover-open");
     // What is open may be closed by its own key, and has keys of its own within.
@@ -60,10 +58,4 @@ document.addEventListener("click", (event) => {
     event.preventDefault();
     box.open = !box.open;
     if (box.open) box.querySelector("textarea, input")?.focus();
-});
-
-document.addEventListener("change", (event) => {
-    if (event.target.id !== "keys-off") return;
-    if (event.target.checked) storage.write("judge.keys", "off");
-    else storage.remove("judge.keys");
 });

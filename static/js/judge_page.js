@@ -6,8 +6,12 @@ export const item = () => document.getElementById("item");
 export const form = () => item().querySelector("form.verdict-bar");
 export const person = () => document.getElementById("announcer").dataset.person;
 
-/** Whether an answer or another item is on its way. */
-export const state = { isBusy: false };
+/** What this person has chosen under Reading. */
+export const preference = (name) =>
+    document.querySelector(`#reading-form [name="${name}"][aria-pressed="true"]`)?.value;
+
+/** Whether an answer or an item is on its way, and whether it is the same item, redrawn. */
+export const state = { isBusy: false, isRedrawing: false };
 
 // Storage can be forbidden, or full; the page works without.
 const attempt = (action) => {

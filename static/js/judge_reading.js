@@ -1,25 +1,73 @@
-// How the responses are laid out, and the ways to go to one of them.
+// How the person likes to read: a choice is drawn at once and remembered by the server.
+// And the ways through a long conversation.
 
-import { storage } from "./judge_page.js";
+import { csrfToken, form, item, preference, say, state } from "./judge_page.js";
 
-const layOut = () => {
-    const responses = document.querySelector(".response-left")?.parentElement;
-    if (responses) responses.dataset.layout = storage.read("judge.layout") ?? "side";
+/** What the server must draw anew. */
+const DRAWN_BY_SERVER = ["text", "differences"];
+
+const remember = (name, value) =>
+    fetch(document.getElementById("reading-form").getAttribute("action"), {
+        method: "POST",
+        headers: { "HX-Request": "true", "X-CSRFToken": csrfToken() },
+        body: new URLSearchParams({ [name]: value }),
+    }).then((response) => response.status === 204, () => false);
+
+const press = (button) => {
+    const buttons = [...button.parentElement.children];
+    const { cycle } = button.parentElement.dataset;
+    for (const other of buttons) {
+        other.setAttribute("aria-pressed", String(other === button));
+        delete other.dataset.key;
+    }
+    if (cycle) buttons[(buttons.indexOf(button) + 1) % buttons.length].dataset.key = cycle;
 };
 
-document.addEventListener("htmx:afterSettle", layOut);
-document.addEventListener("htmx:historyRestore", layOut);
-document.addEventListener("DOMContentLoaded", layOut);
+/** The item that is there, and one that was fetched before the choice. */
+const draw = () => {
+    const body = item().querySelector(".item-body");
+    if (!body) return;
+    body.dataset.size = preference("size");
+    const pair = body.querySelector(".response-left")?.parentElement;
+    if (pair) pair.dataset.layout = preference("layout");
+};
+document.addEventListener("htmx:afterSettle", draw);
+document.addEventListener("htmx:historyRestore", draw);
 
-document.addEventListener("click", (event) => {
-    if (!event.target.closest(".layout-button")) return;
-    const { dataset } = document.querySelector(".responses");
-    dataset.layout = dataset.layout === "side" ? "stacked" : "side";
-    storage.write("judge.layout", dataset.layout);
+document.addEventListener("submit", async (event) => {
+    if (event.target.id !== "reading-form") return;
+    event.preventDefault();
+    const { name, value } = event.submitter;
+    press(event.submitter);
+    draw();
+    if (!(await remember(name, value))) say("This choice could not be remembered.", { failed: true });
+    else if (DRAWN_BY_SERVER.includes(name) && form() && !state.isBusy) {
+        state.isRedrawing = true;
+        htmx.ajax("GET", form().getAttribute("action"), { target: "#item", swap: "outerHTML settle:0ms" });
+    }
 });
 
-document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
-    const side = { BracketLeft: ".response-left", BracketRight: ".response-right" }[event.code];
-    document.querySelector(side ?? "none")?.scrollIntoView({ block: "center" });
+// --- Ways through ---
+
+// In tabs the radio alone shows the response; else the page goes there.
+document.addEventListener("click", (event) => {
+    if (!event.target.matches(".response-tabs input") || preference("layout") === "tabs") return;
+    document.querySelector(`.response-${event.target.value}`).scrollIntoView({ block: "start" });
+});
+
+let walkedTo = null;
+document.addEventListener("click", (event) => {
+    const step = Number(event.target.closest("[data-walk]")?.dataset.walk);
+    if (!step) return;
+    const earlier = item().querySelector(".conversation-earlier");
+    if (earlier) earlier.open = true;
+    const stops = [...item().querySelectorAll(".conversation > .turn, .conversation-earlier > .turn, .response")]
+        .filter((stop) => stop.checkVisibility());
+    const at = stops.indexOf(walkedTo);
+    // From elsewhere: backwards begins at the last turn, forwards at the first.
+    const from = at >= 0 ? at + step : step > 0 ? 0 : stops.findLastIndex((stop) => stop.matches(".turn"));
+    walkedTo = stops[Math.max(0, Math.min(from, stops.length - 1))];
+    walkedTo.tabIndex = -1;
+    walkedTo.focus({ preventScroll: true });
+    walkedTo.scrollIntoView({ block: "start" });
 });

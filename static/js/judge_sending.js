@@ -103,7 +103,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
         return;
     }
     event.detail.shouldSwap = false;
-    state.isBusy = false;
+    state.isBusy = state.isRedrawing = false;
     isUnsent = isAnswer;
     unchoose();
     saySignedOut(xhr.responseURL);
@@ -111,7 +111,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 
 const retry = async (sender) => {
     if (sender !== form()) {
-        state.isBusy = false;
+        state.isBusy = state.isRedrawing = false;
         say("The page could not be fetched. Try again.", { failed: true });
         return;
     }

@@ -74,7 +74,7 @@ def test_the_page_names_no_model_and_no_side_of_the_data(client, project, alice)
         client.get(address(item)),
         client.post(address(item), {"verdict": "left"}, headers=HTMX),
         client.get(address(item)),
-        client.get(f"{address(item)}?raw=1"),
+        client.get(f"/projects/{project.slug}/judge/"),
         client.get(f"/projects/{project.slug}/judge/history/"),
     ]
     for page in pages:
@@ -122,7 +122,8 @@ def test_a_strength_belongs_to_the_response_on_either_side(client, project, alic
         assert judgment.verdict == judgment.shown_left
         assert judgment.strength == 3
         html = client.get(address(item)).content.decode()
-        [pressed] = re.findall(r'value="([\w-]+)"[^>]*aria-pressed="true"', html)
+        pressing = r'name="verdict" value="([\w-]+)"[^>]*aria-pressed="true"'
+        [pressed] = re.findall(pressing, html)
         assert pressed == "left-3"
         seen.add(item.swapped)
     assert seen == {True, False}
@@ -167,14 +168,15 @@ def test_the_conversation_is_shown_in_order(client, project, alice):
     html = client.get(address(item_of(project, alice))).content.decode()
     places = [html.index(turn["content"]) for turn in task.prompt.messages]
     assert places == sorted(places)
-    assert "3 earlier turns" in html
+    assert "2 earlier turns" in html
 
 
 def test_as_written_shows_the_source(client, project, alice):
     make_task(project, "", "**bold** & <b>", "x")
     item = item_of(project, alice)
     assertContains(client.get(address(item)), "<strong>bold</strong> &amp; &lt;b&gt;")
-    r = client.get(f"{address(item)}?raw=1")
+    client.post("/preferences/", {"text": "written"})
+    r = client.get(address(item))
     assertContains(r, "**bold** &amp; &lt;b&gt;")
 
 
