@@ -55,6 +55,24 @@ def test_an_item_is_claimed_and_answered(api, path, task):
 
 
 @pytest.mark.parametrize("swapped", [False, True])
+def test_a_strength_is_that_of_the_side_that_was_shown(
+    api, path, project, task, swapped
+):
+    project.strength_points = 5
+    project.save()
+    item = _claim(api, path)["item"]
+    Assignment.objects.update(swapped=swapped)
+    assert "left" not in item["verdicts"]
+    for sent, verdict, revision in (("left-2", "ab"[swapped], 0), ("tie", "tie", 1)):
+        body = {"verdict": sent, "replaces": revision}
+        r = api.post(f"{path}/{item['id']}/submit", body)
+        assert r.json()["verdict"] == sent
+        judgment = Judgment.objects.standing().get()
+        assert judgment.verdict == verdict
+        assert judgment.strength == (2 if sent == "left-2" else 0)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
 def test_left_and_right_are_as_they_were_shown(api, path, task, alice, swapped):
     item = _claim(api, path)["item"]
     Assignment.objects.update(swapped=swapped)

@@ -52,6 +52,8 @@ def test_a_dataset_is_frozen_and_its_rows_taken(api, path, project):
         ({"algorithm": "kto", "ties": "drop", "judges": ["nobody"]}, 400),
         ({"algorithm": "dpo", "ties": "both_good"}, 422),
         ({"algorithm": "dpo", "judges": []}, 422),
+        ({"algorithm": "kto", "margins": "strength"}, 422),
+        ({"algorithm": "dpo", "min_strength": 4}, 400),
         ({"algorithm": "dpo", "eval_share": 2}, 400),
         ({}, 400),
     ],

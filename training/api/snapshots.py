@@ -26,7 +26,7 @@ from labelhub.models import Judgment
 from training import access, downloads, exporting
 from training.forms import FROZEN_FOR
 from training.models import Snapshot
-from training.recipes import Recipe, RecipeError, Ties
+from training.recipes import Margins, Recipe, RecipeError, Ties
 
 refusals[RecipeError] = "recipe_refused"
 
@@ -66,6 +66,17 @@ class SnapshotIn(Body):
     )
     ties = serializers.ChoiceField([tie.value for tie in Ties], required=False)
     min_votes = serializers.IntegerField(min_value=1, max_value=1000, required=False)
+    min_strength = serializers.IntegerField(
+        min_value=0,
+        max_value=3,
+        required=False,
+        help_text="Preferences that are weaker on average are left out.",
+    )
+    margins = serializers.ChoiceField(
+        [margin.value for margin in Margins],
+        required=False,
+        help_text="A column margin for a reward model.",
+    )
     eval_share = serializers.FloatField(min_value=0, max_value=0.9, required=False)
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False)
 
