@@ -386,7 +386,14 @@ class DataForm(forms.Form):
     )
     state = forms.ChoiceField(
         required=False,
-        choices=[("", "Any state"), *Task.Status.choices],
+        choices=[
+            ("", "Any state"),
+            *(
+                (state.value, state.label)
+                for state in Task.Status
+                if state != Task.Status.PROBE
+            ),
+        ],
         widget=_select("State"),
     )
     verdict = forms.ChoiceField(required=False, widget=_select("Verdict"))

@@ -75,6 +75,22 @@ WRONG = {
     "n_done": (lambda: _one(done, n_done=0, status="open"), "n_done is 0, counted 1"),
     "n_leased": (lambda: _one(free, n_leased=1), "n_leased is 1, counted 0"),
     "status": (lambda: _one(free, status="done"), "it is done with 0 of 1 judgments"),
+    "gold": (
+        lambda: _one(free, status="gold"),
+        "it is gold, and its gold answer says otherwise",
+    ),
+    "probe": (
+        lambda: _one(free, status="probe"),
+        "it is probe, and what it is a copy of says otherwise",
+    ),
+    "a copy of another task": (
+        lambda: _one(free, status="probe", repeat_of=done.get().pk),
+        "it is no copy of task:",
+    ),
+    "a probe nobody has": (
+        lambda: _one(free, status="probe", repeat_of=done.get().pk),
+        "it is a probe for one person, and 0 have it",
+    ),
     "n_judged": (
         lambda: _one(Membership.objects.filter(user__username="alice"), n_judged=7),
         "n_judged is 7, counted 1",
