@@ -321,14 +321,6 @@ MEASURED = (
         f"{TEST_EVALUATION}::test_dropout_is_off_while_a_model_is_measured",
     ),
     one(
-        "padding-read",
-        "scores depend on the other texts of a batch",
-        SCORING,
-        "mask[line, : len(texts[place])] = 1",
-        "mask[line] = 1",
-        f"{TEST_EVALUATION}::test_scores_do_not_depend_on_the_batch",
-    ),
-    one(
         "labels-not-shifted",
         "a token's probability is read one place too late",
         SCORING,

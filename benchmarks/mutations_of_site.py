@@ -68,8 +68,8 @@ JUDGED = (
         "revision-ignored",
         "an answer that was corrected stays as it was",
         QUEUE,
-        "return _revise(assignment, standing, verdict, note)",
-        "return _revise(assignment, standing, standing.verdict, note)",
+        "return _revise(assignment, standing, answer, note)",
+        "return standing",
         TEST_QUEUE,
     ),
     one(
@@ -160,9 +160,9 @@ FROZEN = (
         "surplus-votes",
         "who was late decides a verdict",
         TALLYING,
-        "group_concat(source || ' ' || verdict) FILTER (WHERE NOT surplus),"
-        '"\n            " group_concat(id) FILTER (WHERE NOT surplus)"',
-        'group_concat(source || \' \' || verdict),"\n            " group_concat(id)"',
+        "strength, '')) FILTER (WHERE NOT surplus),\"\n"
+        '            " group_concat(id) FILTER (WHERE NOT surplus)"',
+        'strength, \'\')),"\n            " group_concat(id)"',
         TEST_EXPORTING,
     ),
     one(
