@@ -23,7 +23,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -58,24 +58,31 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20,000 tasks")
     parser.add_argument("--database", choices=DATABASES, help="only this one")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--threads", type=int, default=4, help="of the web server")
+    parser.add_argument("--processes", help="of the web server, as `start` says")
+    parser.add_argument("--threads", help="of each of them")
     options = parser.parse_args()
     tasks = 20_000 if options.quick else 1_000_000
+    wide = [
+        word
+        for name in ("processes", "threads")
+        if (value := getattr(options, name))
+        for word in (f"--{name}", value)
+    ]
     sound = True
     for database in [options.database] if options.database else DATABASES:
         with fresh_site(database) as site:
             started = time.perf_counter()
             site.seed(tasks=tasks, annotators=PEOPLE, judged=tasks // 20)
             took = time.perf_counter() - started
-            print(f"\n{conditions(database)}; {options.threads} threads")
+            print(f"\n{conditions(database)}; web {' '.join(wide) or 'as usual'}")
             print(f"{tasks:,} open tasks, {tasks // 20:,} judged by each; {took:.0f} s")
-            sound &= measure(site, options.seconds, options.threads)
+            sound &= measure(site, options.seconds, wide)
             print(conditions(database))
     if not sound:
         sys.exit("An item was lost, doubled or refused: see above.")
 
 
-def measure(site: Site, seconds: float, threads: int) -> bool:
+def measure(site: Site, seconds: float, wide: Sequence[str]) -> bool:
     """Print the figures of one database; whether nothing went wrong."""
     sessions = site.log_in(*(f"judge{n + 1}" for n in range(PEOPLE)))
     with twin(site) as other:
@@ -87,7 +94,7 @@ def measure(site: Site, seconds: float, threads: int) -> bool:
     )
     before = site.call(count_judgments)
     found, answered = {}, 0
-    with site.web("--threads", str(threads)) as web:
+    with site.web(*wide) as web:
         for name, clients, rate in (
             ("1 client", 1, 0),
             ("8 clients", 8, 0),

@@ -103,7 +103,7 @@ def site_command() -> list[str]:
 
 
 def bare_command() -> list[str]:
-    # The options of training.starting.serve_web.
+    # The options of training.starting.Web.
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi"),
         *("--host", "127.0.0.1", "--workers", "1", "--blocking-threads", "4"),

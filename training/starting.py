@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from types import FrameType
 from typing import IO
 
 from django.conf import settings
+from django.db import connection
 
 from training import hosts, processes, queueing
 
@@ -60,35 +62,60 @@ def end_with_parent(number: signal.Signals) -> None:
             sys.exit(1)
 
 
-def serve_web(host: str, port: int, threads: int) -> None:
-    """Become the web server. This process is replaced and never returns."""
-    check_port(host, port)
-    options = {
-        "--interface": "wsgi",
-        "--host": host,
-        "--port": str(port),
-        "--workers": "1",
-        "--blocking-threads": str(threads),
-        "--log-level": "warning",
-        # After SIGINT to the group a worker now and then hangs; seen in 4 of 6 tries.
-        "--workers-kill-timeout": "5",
-    }
-    words = [word for pair in options.items() for word in pair]
-    # labelhub.wsgi reads it: a worker must not outlive its master.
-    os.environ["LABELHUB_WEB_MASTER"] = str(os.getpid())
-    os.chdir(settings.BASE_DIR)
-    os.execv(  # noqa: S606
-        sys.executable,
-        [
+def web_processes() -> int:
+    """How many processes serve the web, unless somebody says otherwise.
+
+    Python runs one thread of a process at a time, and every answer of the database
+    waits for its turn: two processes of two threads answered 100 judgments a second on
+    PostgreSQL where one of four could not. On SQLite a second one would only compete
+    for the lock of the file.
+    """
+    return 1 if connection.vendor == "sqlite" else 2
+
+
+@dataclass(frozen=True)
+class Web:
+    """The web server: where it listens, and how wide it is."""
+
+    host: str
+    port: int
+    processes: int
+    threads: int
+
+    def options(self) -> list[str]:
+        """The same on the command line of `manage.py start --only web`."""
+        names = ("host", "port", "processes", "threads")
+        return [w for name in names for w in (f"--{name}", str(getattr(self, name)))]
+
+    def serve(self) -> None:
+        """Become the web server. This process is replaced and never returns."""
+        check_port(self.host, self.port)
+        options = {
+            "--interface": "wsgi",
+            "--host": self.host,
+            "--port": str(self.port),
+            "--workers": str(self.processes),
+            "--blocking-threads": str(self.threads),
+            "--log-level": "warning",
+            # After SIGINT to the group a worker now and then hangs: 4 of 6 tries.
+            "--workers-kill-timeout": "5",
+        }
+        words = [word for pair in options.items() for word in pair]
+        # labelhub.wsgi reads it: a worker must not outlive its master.
+        os.environ["LABELHUB_WEB_MASTER"] = str(os.getpid())
+        os.chdir(settings.BASE_DIR)
+        os.execv(  # noqa: S606
             sys.executable,
-            "-m",
-            "granian",
-            *words,
-            "--no-ws",
-            "--respawn-failed-workers",
-            "labelhub.wsgi:application",
-        ],
-    )
+            [
+                sys.executable,
+                "-m",
+                "granian",
+                *words,
+                "--no-ws",
+                "--respawn-failed-workers",
+                "labelhub.wsgi:application",
+            ],
+        )
 
 
 class Household:
