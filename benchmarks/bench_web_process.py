@@ -106,7 +106,7 @@ def bare_command() -> list[str]:
     # The options of training.starting.Web.
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi"),
-        *("--host", "127.0.0.1", "--workers", "1", "--blocking-threads", "4"),
+        *("--host", "127.0.0.1", "--workers", "1", "--blocking-threads", "2"),
         *("--log-level", "warning", "--no-ws", "bare:application"),
     ]
 
