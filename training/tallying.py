@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import Case, CharField, F, Q, QuerySet, Value, When
@@ -24,7 +24,6 @@ from django.db.models.functions import Cast, Concat, Length
 
 from labelhub.models import Judgment, Project, Prompt, Response, Task
 from training.recipes import (
-    PRECEDENCE,
     Ledger,
     Margins,
     Outcome,
@@ -33,6 +32,7 @@ from training.recipes import (
     decide,
     drafts,
 )
+from training.rows import Facts, Row, Votes
 
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
@@ -67,75 +67,6 @@ CREATE TABLE row (
 );
 CREATE TABLE prompt (id INTEGER PRIMARY KEY, key BLOB, is_eval INTEGER DEFAULT 0);
 """
-
-
-class Votes(NamedTuple):
-    """Who said what of a task, as the scratch file lists it, without surplus votes."""
-
-    prompt: int
-    task: int
-    said: str
-    """`human a 2,human tie,model a`: source and verdict of each, and its strength."""
-    ids: str
-    """`7,8,12`: the judgments that said it."""
-
-
-class Facts(NamedTuple):
-    """What never changes about a task, without its texts."""
-
-    task: int
-    status: str
-    repeat_of: int | None
-    prompt_hash: str
-    a: int
-    b: int | None
-    a_hash: str
-    b_hash: str | None
-    a_model: str
-    b_model: str | None
-    a_length: int
-    b_length: int | None
-
-
-class Row(NamedTuple):
-    """A row to be: `first` is chosen or completes, `second` is rejected."""
-
-    prompt: int
-    prompt_hash: str
-    first: int | None = None
-    first_hash: str = ""
-    second: int | None = None
-    second_hash: str = ""
-    label: bool | None = None
-    tasks: str = ""
-    judgments: str = ""
-    """Ids, with commas between them."""
-    votes_for: int = 0
-    votes_against: int = 0
-    n_votes: int = 0
-    source: str = ""
-    strength: float | None = None
-
-    def key(self, seed: int) -> bytes:
-        """Where the row stands: shuffled by the seed, blind to database ids."""
-        parts: list[Any] = [
-            *(seed, self.prompt_hash, self.first_hash, self.second_hash, self.label),
-            *(self.votes_for, self.votes_against, self.n_votes, self.source),
-        ]
-        if self.strength is not None:
-            parts.append(self.strength)
-        return hashlib.sha256(repr(parts).encode()).digest()
-
-    def joined(self, other: Row) -> Row:
-        """One row for what both teach: the same response to the same prompt."""
-        return self._replace(
-            tasks=f"{self.tasks},{other.tasks}",
-            judgments=f"{self.judgments},{other.judgments}",
-            votes_for=self.votes_for + other.votes_for,
-            votes_against=self.votes_against + other.votes_against,
-            n_votes=self.n_votes + other.n_votes,
-            source=min(self.source, other.source, key=PRECEDENCE.index),
-        )
 
 
 class Tally:
